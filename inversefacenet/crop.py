@@ -1,0 +1,155 @@
+"""The masked 240x240 crop around 66 landmarks, and its exact inverse (Kim et al. 2018, Section 6.1).
+
+Convention:
+    The 66 landmarks are the 68 of iBUG less 60 and 64, the inner lip corners. Their bounding box is
+    fitted uniformly and centred into 240x240 pixels with a margin of 1. The mask is their convex hull
+    less the mouth's interior, the polygon of the inner lip points 61, 62, 63, 65, 66, 67; a pixel
+    belongs to it when its centre lies inside. Photos and rendered faces go through this same code.
+    Worked value: a box from (100, 50) to (219, 130) maps with scale 2 and offset (-199, -60).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+from PIL import Image
+
+from inversefacenet.camera import CROP_SIZE, Placement, fit_placement
+from inversefacenet.errors import LandmarkError
+
+LANDMARK_COUNT: Final = 68
+DROPPED_LANDMARKS: Final = (60, 64)
+INNER_MOUTH: Final = (61, 62, 63, 65, 66, 67)
+KEPT_LANDMARKS: Final = np.delete(np.arange(LANDMARK_COUNT), DROPPED_LANDMARKS)
+
+LARGEST_FACE: Final = 4.0
+"""A face that spans more than this many times the photo's longer side isn't in the photo."""
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """A face cut out of a photo.
+
+    Attributes:
+        image: The masked sRGB crop that the network sees; black outside the mask.
+        unmasked: The same crop before masking.
+        mask: True inside the face region.
+        placement: Photo pixels to crop pixels; `placement.inverse()` leads back.
+        landmarks: The 68 points in crop pixels.
+    """
+
+    image: UInt8[np.ndarray, "240 240 3"]
+    unmasked: UInt8[np.ndarray, "240 240 3"]
+    mask: Bool[np.ndarray, "240 240"]
+    placement: Placement
+    landmarks: Float32[np.ndarray, "68 2"]
+
+
+def landmarks66(points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "66 2"]:
+    """Drop the two inner lip corners, which the paper's tracker doesn't have."""
+    return points[KEPT_LANDMARKS]
+
+
+def check_landmarks(points: Float[np.ndarray, "..."]) -> Float32[np.ndarray, "68 2"]:
+    """Return the landmarks as float32 after checking them.
+
+    Raises:
+        LandmarkError: If there aren't 68 finite points.
+    """
+    array = np.asarray(points, np.float32)
+    if array.shape != (LANDMARK_COUNT, 2):
+        raise LandmarkError(f"Landmarks have shape (68, 2), but these have {array.shape}.")
+    if not np.isfinite(array).all():
+        raise LandmarkError("Landmarks must be finite, but these hold NaN or infinity.")
+    return array
+
+
+def crop_face(image: UInt8[np.ndarray, "height width 3"], points: Float[np.ndarray, "68 2"]) -> FaceCrop:
+    """Cut the face out of a photo, fitted into 240x240 and masked (Section 6.1).
+
+    Pixels outside the photo are black, as is everything outside the mask.
+
+    Args:
+        image: An sRGB photo.
+        points: The 68 landmarks in the photo's continuous pixel coordinates.
+
+    Raises:
+        LandmarkError: If the landmarks are no 68 finite points, coincide, or span far more than the photo.
+    """
+    checked = check_landmarks(points)
+    placement = fit_placement(landmarks66(checked))
+    if CROP_SIZE / placement.scale > LARGEST_FACE * max(image.shape[:2]):
+        raise LandmarkError("The landmarks span far more than the photo: give them in the photo's pixels.")
+    landmarks = placement.apply(checked)
+    mask = face_mask(landmarks)
+    unmasked = resample(image, placement, CROP_SIZE)
+    return FaceCrop(unmasked * mask[..., None], unmasked, mask, placement, landmarks)
+
+
+def resample(
+    image: UInt8[np.ndarray, "height width 3"], placement: Placement, size: int
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Resample the square of the photo that `placement` maps onto `size` pixels, with antialiasing."""
+    corner = placement.inverse().apply(np.array([[0.0, 0.0], [size, size]]))
+    left, top = np.floor(corner[0]).astype(int) - 1
+    right, bottom = np.ceil(corner[1]).astype(int) + 1
+    height, width = image.shape[:2]
+    inside = image[max(top, 0) : max(min(bottom, height), 0), max(left, 0) : max(min(right, width), 0)]
+    region = np.zeros((bottom - top, right - left, 3), np.uint8)
+    if inside.size:
+        y, x = max(-top, 0), max(-left, 0)
+        region[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+    box = (corner[0, 0] - left, corner[0, 1] - top, corner[1, 0] - left, corner[1, 1] - top)
+    resized = Image.fromarray(region).resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized)
+
+
+def face_mask(points: Float[np.ndarray, "68 2"], size: int = CROP_SIZE) -> Bool[np.ndarray, "size size"]:
+    """Return the face region: the 66 points' convex hull less the mouth's interior.
+
+    Args:
+        points: The 68 landmarks in crop pixels.
+        size: Side of the crop in pixels.
+    """
+    hull = convex_hull(landmarks66(points))
+    return fill_polygon(hull, size) & ~fill_polygon(points[list(INNER_MOUTH)], size)
+
+
+def convex_hull(points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "corners 2"]:
+    """Return the corners of the convex hull in turn (Andrew's monotone chain)."""
+    ordered = sorted({(float(x), float(y)) for x, y in points})
+    if len(ordered) < 3:
+        return np.array(ordered, np.float64)
+
+    def chain(sequence: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        corners: list[tuple[float, float]] = []
+        for point in sequence:
+            while len(corners) > 1 and _turn(corners[-2], corners[-1], point) <= 0:
+                corners.pop()
+            corners.append(point)
+        return corners[:-1]
+
+    return np.array(chain(ordered) + chain(ordered[::-1]), np.float64)
+
+
+def _turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+def fill_polygon(corners: Float[np.ndarray, "corners 2"], size: int) -> Bool[np.ndarray, "size size"]:
+    """Return the pixels whose centres lie inside a polygon, by the even-odd rule."""
+    centres = np.arange(size) + 0.5
+    inside = np.zeros((size, size), bool)
+    following = np.roll(corners, -1, axis=0)
+    for (xa, ya), (xb, yb) in zip(corners, following, strict=True):
+        if ya == yb:
+            continue
+        # A row counts an edge that crosses its centre line, the upper end included, the lower not;
+        # each crossing flips all pixels to its right.
+        rows = np.nonzero((centres >= min(ya, yb)) & (centres < max(ya, yb)))[0]
+        crossing = xa + (centres[rows] - ya) / (yb - ya) * (xb - xa)
+        inside[rows] ^= centres[None, :] > crossing[:, None]
+    return inside

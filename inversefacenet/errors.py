@@ -1,0 +1,128 @@
+"""The one tree of errors. Callers catch the base; services read status and code from the class.
+
+::
+
+    InverseFaceNetError                 500 INTERNAL
+    ├── InputError                      400 INVALID_ARGUMENT
+    │   ├── ImageError                  400 INVALID_ARGUMENT
+    │   │   ├── EmptyImageError         400 INVALID_ARGUMENT
+    │   │   ├── UnsupportedImageError   415 INVALID_ARGUMENT
+    │   │   ├── TruncatedImageError     400 INVALID_ARGUMENT
+    │   │   └── ImageTooLargeError      413 INVALID_ARGUMENT
+    │   ├── ParameterError              422 INVALID_ARGUMENT
+    │   ├── LandmarkError               422 INVALID_ARGUMENT
+    │   └── ExportError                 422 INVALID_ARGUMENT
+    ├── NoFaceError                     422 NOT_FOUND
+    ├── FaceModelError                  500 INTERNAL
+    ├── MissingDependencyError          500 INTERNAL
+    └── BackendError                    503 UNAVAILABLE
+
+Every message says what is wrong and what to do about it; none carries pixels of a photo.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class InverseFaceNetError(Exception):
+    """Base of all errors that this package raises on purpose.
+
+    Attributes:
+        slug: A stable, machine-readable name (the last part of a problem type).
+        http_status: The HTTP status a service answers with.
+        grpc_code: The name of the gRPC status code a service answers with.
+    """
+
+    slug: ClassVar[str] = "internal"
+    http_status: ClassVar[int] = 500
+    grpc_code: ClassVar[str] = "INTERNAL"
+
+
+class InputError(InverseFaceNetError):
+    """What the caller sent can't be used."""
+
+    slug = "invalid-input"
+    http_status = 400
+    grpc_code = "INVALID_ARGUMENT"
+
+
+class ImageError(InputError):
+    """The bytes are no usable picture."""
+
+    slug = "invalid-image"
+
+
+class EmptyImageError(ImageError):
+    """There are no bytes at all."""
+
+    slug = "empty-image"
+
+
+class UnsupportedImageError(ImageError):
+    """The bytes are not an image, or an image of a format that is not read here."""
+
+    slug = "unsupported-image"
+    http_status = 415
+
+
+class TruncatedImageError(ImageError):
+    """The image starts well and then ends early or is damaged."""
+
+    slug = "truncated-image"
+
+
+class ImageTooLargeError(ImageError):
+    """The image has more bytes or pixels than the limit."""
+
+    slug = "image-too-large"
+    http_status = 413
+
+
+class ParameterError(InputError):
+    """A parameter vector, or a named part of one, has a wrong shape, type or value."""
+
+    slug = "invalid-parameters"
+    http_status = 422
+
+
+class LandmarkError(InputError):
+    """Landmarks have a wrong shape, are not finite, or span no area."""
+
+    slug = "invalid-landmarks"
+    http_status = 422
+
+
+class ExportError(InputError):
+    """A mesh can't be written in the requested form."""
+
+    slug = "invalid-export"
+    http_status = 422
+
+
+class NoFaceError(InverseFaceNetError):
+    """No face was found in the photo."""
+
+    slug = "no-face"
+    http_status = 422
+    grpc_code = "NOT_FOUND"
+
+
+class FaceModelError(InverseFaceNetError):
+    """A face-model file is missing, damaged or of another version."""
+
+    slug = "face-model"
+
+
+class MissingDependencyError(InverseFaceNetError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+    slug = "missing-dependency"
+
+
+class BackendError(InverseFaceNetError):
+    """The inference backend can't be loaded or doesn't answer."""
+
+    slug = "backend-unavailable"
+    http_status = 503
+    grpc_code = "UNAVAILABLE"
