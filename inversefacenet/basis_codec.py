@@ -38,5 +38,5 @@ def decode_basis(name: str, arrays: Mapping[str, Any]) -> Float32[np.ndarray, "r
     ]
     rows = np.concatenate(parts)
     # A model with fewer directions fills up with columns of zeros, which stay so.
-    rows /= np.maximum(np.sqrt(np.einsum("ij,ij->i", rows, rows)), 1e-6)[:, None]
+    rows /= np.maximum(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)), 1e-6)[:, None]
     return rows.T

@@ -26,21 +26,21 @@ Weights = dict[str, Column]
 SIDES: Final = ("Left", "Right")
 
 MOOD_SHARE: Final[Mapping[str, float]] = {
-    "rest": 0.22,
-    "smile": 0.22,
+    "rest": 0.28,
+    "smile": 0.20,
     "laugh": 0.10,
-    "talk": 0.18,
-    "surprise": 0.06,
-    "anger": 0.06,
+    "talk": 0.16,
+    "surprise": 0.05,
+    "anger": 0.05,
     "sorrow": 0.05,
     "kiss": 0.03,
 }
 """Share of each mood; the remaining faces have single units only."""
 
-SINGLE_SHARE: Final = 0.09
+SINGLE_SHARE: Final = 0.06
 """Chance of each single unit (or symmetric pair) on top of the mood."""
 
-REST_SHARE: Final = 0.03
+REST_SHARE: Final = 0.015
 """The same chance for faces at rest."""
 
 ASYMMETRY_SHARE: Final = 0.2
@@ -299,7 +299,9 @@ def _put_right(rng: np.random.Generator, weights: Weights) -> None:
     mouth = [name for name in weights if "mouth" in name]
     if mouth:
         # A mood's smile counts once for its two sides.
-        total = np.sum([weights[name] * (0.5 if mirrored_name(name) != name else 1) for name in mouth], axis=0)
+        total = np.sum(
+            [weights[name] * (0.5 if mirrored_name(name) != name else 1) for name in mouth], axis=0
+        )
         scale = np.minimum(1, MOUTH_LIMIT / np.maximum(total, 1e-9))
         for name in mouth:
             weights[name] = weights[name] * scale
