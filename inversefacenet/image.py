@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Num, UInt8
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, features
 
 from inversefacenet.errors import (
     EmptyImageError,
@@ -202,12 +202,10 @@ def _open(data: bytes | bytearray | memoryview) -> Image.Image:
             return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError("The image declares far too many pixels; scale it down.") from error
-    except UnidentifiedImageError as error:
-        raise _unidentified(bytes(memoryview(data)[:64])) from error
     except MemoryError:
         raise
-    except Exception as error:  # a plugin's own complaint about a header that it began to read
-        raise TruncatedImageError("The image's header is damaged; save or transfer it again.") from error
+    except Exception as error:  # UnidentifiedImageError, or a decoder's own complaint about a header
+        raise _unidentified(bytes(memoryview(data)[:16])) from error
 
 
 def _unidentified(head: bytes) -> ImageError:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
@@ -56,6 +57,7 @@ _SEARCHES = (
     _Search(area=6_000_000, threshold=0.3, when_none=True),
 )
 _WINDOW = 80.0  # the narrowest face that the HOG detector finds, in pixels of the searched copy
+_CLEAR = 0.25  # HOG margin below which a detection beside others is more often a pattern than a face
 _ENLARGEMENT = 4.0  # no photo is enlarged by more than this
 
 # Medians over photos where both find the same face: the HOG detector's box against the convolutional one
@@ -130,12 +132,18 @@ class FaceDetector:
             self._models.convolutional()
 
     def detect(
-        self, image: UInt8[np.ndarray, "height width 3"], *, minimum_size: float | None = None
+        self,
+        image: UInt8[np.ndarray, "height width 3"],
+        *,
+        faces: Literal["largest", "all"] = "all",
+        minimum_size: float | None = None,
     ) -> list[Face]:
         """Find the faces of a photo of any size in bounded time.
 
         Args:
             image: 8-bit sRGB photo, upright.
+            faces: "largest" stops at the coarsest copy that shows a face, and predicts the landmarks of
+                the largest one alone.
             minimum_size: Overrides the detector's own limit for this photo.
 
         Returns:
@@ -147,14 +155,17 @@ class FaceDetector:
             MissingDependencyError: dlib or its weights are not installed.
         """
         _check(image)
-        found = self._find(image, self.minimum_size if minimum_size is None else minimum_size)
+        least = self.minimum_size if minimum_size is None else minimum_size
+        found = self.search(image, faces=faces, minimum_size=least)
         if not found:
             raise NoFaceError(
                 "No face was found. Use a photo in which the face is upright, turned to the camera, evenly "
                 "lit and uncovered; if it is small in the photo, crop the photo to the head and shoulders."
             )
-        faces = [Face(one.box, one.score, self._align(image, one.box, one.roll)) for one in found]
-        return sorted(faces, key=lambda face: face.area, reverse=True)
+        found.sort(key=lambda one: one.width, reverse=True)
+        if faces == "largest":
+            found = found[:1]
+        return [Face(one.box, one.score, self._align(image, one.box, one.roll)) for one in found]
 
     def landmarks_only(
         self, image: UInt8[np.ndarray, "height width 3"], box: Sequence[float] | Float[np.ndarray, "4"]
@@ -185,14 +196,20 @@ class FaceDetector:
             raise LandmarkError(f"The face box {numbers} doesn't fit into the {width} x {height} photo.")
         return self._align(image, (left, top, right, bottom), 0.0)
 
-    def _find(self, image: UInt8[np.ndarray, "height width 3"], minimum_size: float) -> list[_Found]:
-        """Search copy after copy."""
+    def search(
+        self,
+        image: UInt8[np.ndarray, "height width 3"],
+        *,
+        faces: Literal["largest", "all"] = "all",
+        minimum_size: float = MINIMUM_SIZE,
+    ) -> list[_Found]:
+        """Search copy after copy for faces, without their landmarks; the list may be empty."""
         height, width = image.shape[:2]
         source = Image.fromarray(image)
         found: list[_Found] = []
         finest = 0.0
         for search in _SEARCHES:
-            if found and search.when_none:
+            if found and (search.when_none or faces == "largest"):
                 continue
             if search.convolutional:
                 if self.hard_faces:
@@ -213,7 +230,7 @@ class FaceDetector:
                 # dlib's rectangles name their last pixel; its far edge is one further.
                 edges = (box.left() * x, box.top() * y, (box.right() + 1) * x, (box.bottom() + 1) * y)
                 found.append(_Found(edges, float(score)))
-            found = _distinct(found)
+            found = _credible(_distinct(found))
         return [one for one in found if one.width >= minimum_size]
 
     def _find_hard(
@@ -316,6 +333,12 @@ def _distinct(faces: list[_Found]) -> list[_Found]:
         if all(overlap(face.box, other.box) < 1 / 3 for other in kept):
             kept.append(face)
     return kept
+
+
+def _credible(faces: list[_Found]) -> list[_Found]:
+    """Drop weak detections (badges, patterns) beside clear ones; of weak ones alone keep the best."""
+    best = max((one.score for one in faces), default=0.0)
+    return [one for one in faces if one.score >= min(best, _CLEAR)]
 
 
 def _check(image: UInt8[np.ndarray, "height width 3"]) -> None:

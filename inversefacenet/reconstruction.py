@@ -23,8 +23,10 @@ from inversefacenet.rendering import Rendering, render
 class Detector(Protocol):
     """Finds faces and their 68 landmarks."""
 
-    def detect(self, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
-        """Return the faces, largest first; raises NoFaceError if there is none."""
+    def detect(
+        self, image: UInt8[np.ndarray, "height width 3"], *, faces: Literal["largest", "all"]
+    ) -> list[Face]:
+        """Return the largest face or all, largest first; raises NoFaceError if there is none."""
         ...
 
 
@@ -117,8 +119,7 @@ class Reconstructor:
             NoFaceError: If the photo shows no face that the detector finds.
             BackendError: If the network can't answer.
         """
-        found = self.detector.detect(image)
-        return self.reconstruct_faces(image, found[:1] if faces == "largest" else found)
+        return self.reconstruct_faces(image, self.detector.detect(image, faces=faces))
 
     def reconstruct_faces(
         self, image: UInt8[np.ndarray, "height width 3"], faces: Sequence[Face]

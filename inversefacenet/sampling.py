@@ -50,8 +50,11 @@ class Distribution:
         expression_bias: Added to the first expression coefficient of the box.
         light: Half the range of the light's coefficients but the constant one.
         constant_light: Range of the constant coefficient.
+        relative_light: Whether `light` is a fraction of the constant coefficient: dim light then has dim
+            shadows, where absolute coefficients would make it negative, so black, over half the face.
         lamp_share: Share of faces lit by ambient light and one to three lamps instead.
         channel_gain_sd: Standard deviation of the log gains of red, green and blue.
+        channel_gain_mean: Mean of the log gains. Photographs of faces are warmer than skin in white light.
     """
 
     yaw: float = 40.0
@@ -66,8 +69,10 @@ class Distribution:
     expression_bias: float = 0.0
     light: float = 0.2
     constant_light: tuple[float, float] = (0.6, 1.2)
+    relative_light: bool = False
     lamp_share: float = 0.0
     channel_gain_sd: float = 0.0
+    channel_gain_mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def sample(
         self, rng: np.random.Generator, count: int, model: MorphableModel
@@ -117,11 +122,14 @@ class Distribution:
 
     def _light(self, rng: np.random.Generator, count: int) -> Float32[np.ndarray, "count 9 3"]:
         grey = rng.uniform(-self.light, self.light, (count, 9))
-        grey[:, 0] = rng.uniform(*self.constant_light, count)
+        constant = rng.uniform(*self.constant_light, (count, 1))
+        if self.relative_light:
+            grey *= constant
+        grey[:, :1] = constant
         light = np.repeat(grey[:, :, None], 3, axis=2)
         lit = rng.random(count) < self.lamp_share
         light[lit] = self._lamps(rng, int(lit.sum()))
-        gains = np.exp(rng.normal(0, 1, (count, 1, 3)) * self.channel_gain_sd)
+        gains = np.exp(self.channel_gain_mean + rng.normal(0, 1, (count, 1, 3)) * self.channel_gain_sd)
         return (light * gains).astype(np.float32)
 
     def _lamps(self, rng: np.random.Generator, count: int) -> Float32[np.ndarray, "count 9 3"]:
@@ -144,11 +152,13 @@ PAPER: Final = Distribution()
 PAPER_BOX: Final = Distribution(expression="box", expression_amplitude=12.0, expression_bias=4.8)
 NATURAL: Final = Distribution(
     frontal_share=0.6,
-    truncation=3.0,
+    truncation=2.0,
     light=0.25,
     constant_light=(0.35, 1.5),
+    relative_light=True,
     lamp_share=0.5,
     channel_gain_sd=0.15,
+    channel_gain_mean=(0.12, 0.0, -0.12),
 )
 HIGHER_VARIATION: Final = Distribution(
     yaw=50.0,

@@ -1,0 +1,222 @@
+"""`inversefacenet reconstruct`: photos in; parameters, meshes and pictures out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inversefacenet.cli.output import (
+    add_face_model_option,
+    add_mesh_options,
+    complain,
+    describe,
+    load_face_model,
+    mesh_formats,
+    picture_size,
+    progress,
+    say,
+    write_picture,
+)
+from inversefacenet.cli.parameter_file import reconstruction_document, write_document
+from inversefacenet.errors import InverseFaceNetError
+
+if TYPE_CHECKING:
+    from inversefacenet.reconstruction import Reconstruction, Reconstructor
+
+_NAMES_AT_THE_END = 10
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add this command to the program's parser."""
+    parser = commands.add_parser(
+        "reconstruct",
+        parents=[common],
+        help="reconstruct the faces of photos",
+        description="Reconstruct the faces of photos. For photo.jpg it writes photo.parameters.json, "
+        "photo.glb, photo.rendering.png, photo.overlay.png (the face over the whole photo), "
+        "photo.contours.png (red: the photo's face mask, green: the model's) and photo.geometry.png.",
+    )
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="a photo's file")
+    parser.add_argument("--output-dir", type=Path, required=True, metavar="DIR", help="where the files go")
+    parser.add_argument(
+        "--faces",
+        choices=("largest", "all"),
+        default="largest",
+        help="with 'all' the files are numbered by the face's size: photo.1.glb, photo.2.glb "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mesh",
+        type=mesh_formats,
+        default=("glb",),
+        metavar="FORMATS",
+        help="mesh files to write: some of glb,obj,ply, or none (default: glb)",
+    )
+    add_mesh_options(parser)
+    parser.add_argument(
+        "--size",
+        type=picture_size,
+        default=240,
+        help="side of the rendering in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="ONNX", help="the network's file; by default the shipped one"
+    )
+    add_face_model_option(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object a line for each face and each failure"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reconstruct all photos; those that fail are reported, and the others done all the same."""
+    started = time.perf_counter()
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    reconstructor = make_reconstructor(options.model, options.face_model)
+    qualities: list[dict[str, float]] = []
+    failed: list[Path] = []
+    pairs = list(zip(options.photos, output_names(options.photos), strict=True))
+    for photo, name in progress(pairs, len(pairs), "photo"):
+        try:
+            answers = reconstruct_photo(reconstructor, photo, name, options)
+        except (InverseFaceNetError, OSError) as error:
+            if options.debug:
+                raise
+            failed.append(photo)
+            _report_failure(photo, error, as_json=options.json)
+            continue
+        for answer in answers:
+            _report_face(answer, as_json=options.json)
+            qualities.append(answer["quality"])
+    if not options.json:
+        say(_summary(len(pairs), len(failed), qualities, time.perf_counter() - started))
+    if failed and len(pairs) > 1:
+        named = ", ".join(str(photo) for photo in failed[:_NAMES_AT_THE_END])
+        more = ", ..." if len(failed) > _NAMES_AT_THE_END else ""
+        complain(f"{len(failed)} of {len(pairs)} photos failed: {named}{more}")
+    return 1 if failed else 0
+
+
+def make_reconstructor(network: Path | None, face_model: Path | None) -> Reconstructor:
+    """Load detector, network and face model.
+
+    Raises:
+        InverseFaceNetError: If one of them is missing or damaged; the message says what to do.
+    """
+    from inversefacenet.backends.onnx import OnnxBackend
+    from inversefacenet.reconstruction import Reconstructor
+
+    return Reconstructor(backend=OnnxBackend(network), model=load_face_model(face_model))
+
+
+def reconstruct_photo(
+    reconstructor: Reconstructor, photo: Path, name: str, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Reconstruct one photo and write its files.
+
+    Returns:
+        What was written and how good it is, a dictionary a face.
+
+    Raises:
+        InverseFaceNetError: If the photo can't be used or shows no face.
+        OSError: If a file can't be written.
+    """
+    from inversefacenet.image import load_photo
+
+    image = load_photo(photo)
+    found = reconstructor.reconstruct(image, options.faces)
+    facts = {"name": photo.name, "width": image.shape[1], "height": image.shape[0]}
+    answers = []
+    for index, reconstruction in enumerate(found, start=1):
+        numbered = f"{name}.{index}" if options.faces == "all" else name
+        document = reconstruction_document(reconstruction, reconstructor.backend, facts, index, len(found))
+        base = options.output_dir / numbered
+        files = [write_document(document, _beside(base, ".parameters.json"))]
+        files += write_files(reconstruction, image, base, options)
+        answers.append(
+            {
+                "photo": str(photo),
+                "face": index,
+                "faces": len(found),
+                "quality": document["quality"],
+                "files": [str(file) for file in files],
+            }
+        )
+    return answers
+
+
+def write_files(
+    reconstruction: Reconstruction, image: Any, base: Path, options: argparse.Namespace
+) -> list[Path]:
+    """Write a face's meshes and pictures, and return their paths."""
+    from inversefacenet.export import mesh_of, write_mesh
+    from inversefacenet.visualisation import contour_picture, face_picture, geometry_picture, overlay
+
+    files: list[Path] = []
+    if options.mesh:
+        mesh = mesh_of(reconstruction, options.mesh_space, options.mesh_colours)
+        for file_format in options.mesh:
+            files += write_mesh(mesh, _beside(base, f".{file_format}"))
+    pictures = {
+        "rendering": face_picture(reconstruction.model, reconstruction.parameters, options.size),
+        "overlay": overlay(image, reconstruction),
+        "contours": contour_picture(reconstruction),
+        "geometry": geometry_picture(reconstruction),
+    }
+    return files + [
+        write_picture(picture, _beside(base, f".{what}.png")) for what, picture in pictures.items()
+    ]
+
+
+def output_names(photos: Sequence[Path]) -> list[str]:
+    """Name each photo's files after the photo; where two are called the same, the later gets a number."""
+    taken: set[str] = set()
+    names = []
+    for photo in photos:
+        name, number = photo.stem, 2
+        while name in taken:
+            name, number = f"{photo.stem}-{number}", number + 1
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _beside(base: Path, ending: str) -> Path:
+    # Not with_suffix: a photo's name may have dots of its own.
+    return base.with_name(base.name + ending)
+
+
+def _report_face(answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        say(json.dumps(answer))
+        return
+    quality = answer["quality"]
+    say(
+        f"{answer['photo']}: face {answer['face']} of {answer['faces']}"
+        f" photometric={quality['photometric']:.1f} iou={quality['iou']:.3f}"
+        f" landmark={quality['landmark']:.2f}"
+    )
+    for file in answer["files"]:
+        say(f"  {file}")
+
+
+def _report_failure(photo: Path, error: Exception, *, as_json: bool) -> None:
+    detail = describe(error)
+    complain(detail if detail.startswith(f"{photo}:") else f"{photo}: {detail}")
+    if as_json:
+        code = error.slug if isinstance(error, InverseFaceNetError) else "file-system"
+        say(json.dumps({"photo": str(photo), "error": {"code": code, "detail": detail}}))
+
+
+def _summary(photos: int, failed: int, qualities: Sequence[dict[str, float]], seconds: float) -> str:
+    parts = [f"photos={photos}", f"faces={len(qualities)}", f"failed={failed}"]
+    if qualities:
+        for name, digits in (("photometric", 1), ("iou", 3), ("landmark", 2)):
+            mean = sum(quality[name] for quality in qualities) / len(qualities)
+            parts.append(f"{name}={mean:.{digits}f}")
+    return " ".join([*parts, f"seconds={seconds:.1f}"])
