@@ -1,0 +1,98 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from inversefacenet.errors import InputError
+from training import checkpoint as checkpoints
+from training import network
+from training.checkpoint import Checkpoint, load, load_network
+from training.options import PAPER, Options
+
+
+@pytest.fixture
+def saved(monkeypatch, tmp_path):
+    """A small network's checkpoint and its file."""
+    monkeypatch.setattr(network, "HIDDEN_COUNT", 16)
+    options = replace(Options(), rank=4)
+    net = network.build(options.to_dict())
+    optimizer = torch.optim.AdamW(net.parameters())
+    value = Checkpoint(
+        options, 7, net.state_dict(), optimizer.state_dict(), {"last_epoch": 7}, 12.5, "ab" * 32
+    )
+    path = tmp_path / checkpoints.FILE_NAME
+    value.save(path)
+    return value, path
+
+
+def test_checkpoints_are_read_back(saved):
+    value, path = saved
+    loaded = load(path)
+    assert loaded.options == value.options
+    assert (loaded.iteration, loaded.seconds, loaded.face_model) == (7, 12.5, "ab" * 32)
+    assert loaded.schedule == {"last_epoch": 7}
+    assert loaded.network.keys() == value.network.keys()
+    assert all(torch.equal(loaded.network[name], value.network[name]) for name in value.network)
+
+
+def test_networks_are_built_as_the_checkpoint_says(saved):
+    net, loaded = load_network(saved[1])
+    assert not net.training
+    assert (net.rank, net.batch_norm) == (4, True)
+    assert torch.equal(net.state_dict()["features.0.weight"], loaded.network["features.0.weight"])
+
+
+def test_a_save_that_fails_leaves_the_last_checkpoint_whole(saved, monkeypatch):
+    value, path = saved
+    before = path.read_bytes()
+
+    def die(content, target):
+        target.write_bytes(b"half a check")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", die)
+    with pytest.raises(KeyboardInterrupt):
+        replace(value, iteration=8).save(path)
+    assert path.read_bytes() == before
+    assert load(path).iteration == 7
+
+
+def test_a_save_replaces_the_file_in_one_step(saved):
+    value, path = saved
+    with path.open("rb") as reader:
+        replace(value, iteration=8).save(path)
+        # Whoever opened the old file still reads the old file, whole.
+        assert torch.load(reader, weights_only=True)["iteration"] == 7
+    assert load(path).iteration == 8
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"\x80\x02K\x01."])
+def test_files_that_are_no_checkpoints_are_a_clear_error(tmp_path, content):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no checkpoint"):
+        load(path)
+
+
+def test_a_cut_file_is_a_clear_error(saved):
+    path = saved[1]
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(InputError, match="no checkpoint"):
+        load(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"options": {}}, {"options": {"colour": "red"}}])
+def test_other_torch_files_are_a_clear_error(tmp_path, content):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="no checkpoint"):
+        load(tmp_path / "other.pt")
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(InputError, match=r"training\.train"):
+        load(tmp_path / "checkpoint.pt")
+
+
+def test_options_survive_by_name():
+    assert Options(**PAPER.to_dict()) == PAPER

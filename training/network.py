@@ -1,0 +1,122 @@
+"""AlexNet with 350 outputs (Kim et al. 2018, Section 6.1), in its one-tower form (Krizhevsky 2014).
+
+Layers keep torchvision's names (features.0, 3, 6, 8, 10; classifier.1, 4, 6), so that ImageNet weights
+load where there are any. Batch normalisation, where it is used, sits beside its convolution under a name
+of its own and is folded away at export.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from inversefacenet.parameters import PARAMETER_COUNT
+
+FEATURE_COUNT: Final = 256 * 6 * 6
+HIDDEN_COUNT: Final = 4096
+
+# Standard name of the layer, channels in and out, kernel, stride, padding, pooled afterwards.
+_CONVOLUTIONS: Final = (
+    (0, 3, 64, 11, 4, 2, True),
+    (3, 64, 192, 5, 1, 2, True),
+    (6, 192, 384, 3, 1, 1, False),
+    (8, 384, 256, 3, 1, 1, False),
+    (10, 256, 256, 3, 1, 1, True),
+)
+
+
+class AlexNet(nn.Module):
+    """The paper's encoder: 240x240 crops in, 350 parameters out.
+
+    A 240x240 input gives 59, 29, 14 and 6 pixels after the strided layers: the 6x6x256 features that the
+    fully connected layers take, without any change of padding.
+    """
+
+    def __init__(self, batch_norm: bool = True, rank: int = 0, dropout: float = 0.0) -> None:
+        """Build the network with the paper's initialisation of its last layer.
+
+        Args:
+            batch_norm: Normalise after each convolution.
+            rank: Rank of the two large fully connected layers, each then being two smaller ones; 0 keeps
+                them whole.
+            dropout: Probability of dropping an input of the two large fully connected layers.
+        """
+        super().__init__()
+        self.batch_norm, self.rank = batch_norm, rank
+        features: OrderedDict[str, nn.Module] = OrderedDict()
+        for name, inputs, outputs, kernel, stride, padding, pooled in _CONVOLUTIONS:
+            features[f"{name}"] = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not batch_norm)
+            if batch_norm:
+                features[f"{name}_norm"] = nn.BatchNorm2d(outputs)
+            features[f"{name + 1}"] = nn.ReLU(inplace=True)
+            if pooled:
+                features[f"{name + 2}"] = nn.MaxPool2d(3, 2)
+        self.features = nn.Sequential(features)
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            _linear(FEATURE_COUNT, HIDDEN_COUNT, rank),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            _linear(HIDDEN_COUNT, HIDDEN_COUNT, rank),
+            nn.ReLU(inplace=True),
+            nn.Linear(HIDDEN_COUNT, PARAMETER_COUNT),
+        )
+        last = self.classifier[6]
+        assert isinstance(last, nn.Linear)
+        # Section 6.1: weights N(0, 0.01), biases 0.
+        nn.init.normal_(last.weight, 0.0, 0.01)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, images: Float[Tensor, "faces 3 240 240"]) -> Float[Tensor, "faces 350"]:
+        """Infer parameters from normalised crops (see `normalise`)."""
+        hidden = self.classifier[:6](self.features(images).flatten(1))
+        # The answer needs more than the eight significant bits of bfloat16.
+        with torch.autocast(hidden.device.type, enabled=False):
+            result: Tensor = self.classifier[6](hidden.float())
+        return result
+
+    def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
+        """Start from torchvision's ImageNet weights; the last layer keeps its own initialisation.
+
+        Layers of reduced rank take the best approximation of the whole matrix.
+        """
+        own = self.state_dict()
+        for name, weight in state.items():
+            if name.startswith("classifier.6"):
+                continue
+            if name in own:
+                own[name] = weight
+            elif name.endswith("weight") and self.rank:
+                u, s, vt = torch.linalg.svd(weight, full_matrices=False)
+                root = s[: self.rank].sqrt()
+                prefix = name.removesuffix("weight")
+                own[f"{prefix}down.weight"] = root[:, None] * vt[: self.rank]
+                own[f"{prefix}up.weight"] = u[:, : self.rank] * root
+            elif name.endswith("bias") and self.rank and name.startswith("classifier"):
+                own[f"{name.removesuffix('bias')}up.bias"] = weight
+        self.load_state_dict(own)
+
+
+def _linear(inputs: int, outputs: int, rank: int) -> nn.Module:
+    if not rank:
+        return nn.Linear(inputs, outputs)
+    return nn.Sequential(OrderedDict(down=nn.Linear(inputs, rank, bias=False), up=nn.Linear(rank, outputs)))
+
+
+def normalise(crops: UInt8[Tensor, "faces 240 240 3"]) -> Float[Tensor, "faces 3 240 240"]:
+    """Scale uint8 crops to [-0.5, 0.5] and put the channels first (Section 6.1)."""
+    return crops.permute(0, 3, 1, 2).float().div(255).sub(0.5)
+
+
+def build(options: Mapping[str, Any]) -> AlexNet:
+    """Build a network from the options that a checkpoint keeps."""
+    return AlexNet(
+        batch_norm=bool(options["batch_norm"]),
+        rank=int(options["rank"]),
+        dropout=float(options["dropout"]),
+    )

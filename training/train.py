@@ -1,0 +1,286 @@
+"""Train the network on rendered faces: ``python -m training.train --output out/run`` (Section 6).
+
+One command on a CPU or a GPU. Batches are rendered as they are needed, by worker processes on a CPU and
+on the device itself on a GPU. It needs numpy, numba, Pillow, jaxtyping and torch. A run that is stopped
+or killed resumes from its last checkpoint when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from inversefacenet.errors import InputError, InverseFaceNetError, MissingDependencyError
+from inversefacenet.morphable_model import MorphableModel
+from inversefacenet.sampling import DISTRIBUTIONS
+from training import checkpoint as checkpoints
+from training.corpus import AUGMENTATIONS, Batch, RenderedCorpus
+from training.image_space import COLOUR_WEIGHT, POSITION_WEIGHT, ImageSpaceTerms
+from training.loss import WEIGHTS, model_space_scale, parameter_loss, plain_scale
+from training.network import AlexNet, build, normalise
+from training.options import Options, Run, parse
+from training.validation import Validation
+
+LOG_EVERY: Final = 50
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options, run = parse(arguments)
+    try:
+        train(options, run)
+    except InverseFaceNetError as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(options: Options, run: Run) -> Path:
+    """Train until the options' last iteration, or until the time limit.
+
+    Args:
+        options: What to train.
+        run: Where and how.
+
+    Returns:
+        The last checkpoint's path.
+
+    Raises:
+        InputError: If the folder holds a run with other options or of another face model.
+        MissingDependencyError: If TensorBoard is asked for and not installed.
+    """
+    device = choose_device(run.device)
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    torch.manual_seed(options.seed)
+    run.output.mkdir(parents=True, exist_ok=True)
+    path = run.output / checkpoints.FILE_NAME
+    model = MorphableModel.load_default()
+    network = build(options.to_dict()).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stub
+    if run.imagenet is not None:
+        network.load_imagenet(torch.load(run.imagenet, map_location="cpu", weights_only=True))
+    optimizer, schedule = make_optimizer(network, options)
+    start, spent = 0, 0.0
+    if path.is_file():
+        start, spent = _resume(path, options, model, network, optimizer, schedule)
+    step = _Step(network, optimizer, schedule, options, model, device, run.precision == "bf16")
+    validation = Validation(model, options, device)
+    log = _Log(run, options)
+    began = time.monotonic()
+
+    def save(iteration: int) -> None:
+        checkpoints.Checkpoint(
+            options=options,
+            iteration=iteration,
+            network=network.state_dict(),
+            optimizer=optimizer.state_dict(),
+            schedule=schedule.state_dict() if schedule else None,
+            seconds=spent + time.monotonic() - began,
+            face_model=model.digest,
+        ).save(path)
+
+    iteration = start
+    for crops, theta in batches(model, options, run, device, start):
+        terms = step(crops.to(device, non_blocking=True), theta.to(device, non_blocking=True))
+        iteration += 1
+        done = iteration == options.iterations
+        late = bool(run.stop_after) and time.monotonic() - began > run.stop_after
+        if iteration % LOG_EVERY == 0 or done:
+            log.progress(iteration, start, time.monotonic() - began, terms)
+        if iteration % run.validate_every == 0 or done:
+            log.validation(iteration, validation(network))
+        if iteration % run.checkpoint_every == 0 or done or late:
+            save(iteration)
+        if late and not done:
+            print(f"stopped at iteration {iteration} by the time limit; the same command resumes", flush=True)
+            break
+    return path
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device; "auto" takes a GPU where there is one.
+
+    Raises:
+        InputError: If a GPU is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("No GPU is usable here: leave --device out, or give --device cpu.")
+    return torch.device(name)
+
+
+def make_optimizer(
+    network: nn.Module, options: Options
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler | None]:
+    """Return the optimizer and its schedule: AdaDelta as the paper has it, or AdamW with one cycle."""
+    if options.optimizer == "adadelta":
+        # Zeiler 2012's own constants; the paper names only the rate and the weight decay.
+        return torch.optim.Adadelta(
+            network.parameters(),
+            lr=options.learning_rate,
+            rho=0.95,
+            eps=1e-6,
+            weight_decay=options.weight_decay,
+        ), None
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    # A tenth of the run warms up; of very short runs more, as a warm-up of one step divides by zero.
+    warm_up = max(0.1, min(1.5 / options.iterations, 0.9))
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options.learning_rate, total_steps=options.iterations, pct_start=warm_up
+    )
+
+
+def batches(
+    model: MorphableModel, options: Options, run: Run, device: torch.device, start: int
+) -> Iterator[Batch]:
+    """Yield the batches from `start` on: rendered on the GPU itself, or by worker processes."""
+    corpus = RenderedCorpus(
+        model=model,
+        distribution=DISTRIBUTIONS[options.distribution],
+        augmentation=AUGMENTATIONS[options.augmentation],
+        batch_size=options.batch_size,
+        batches=options.iterations,
+        seed=options.seed,
+        device=device,
+    )
+    order = range(start, options.iterations)
+    if device.type == "cuda":
+        yield from (corpus[index] for index in order)
+        return
+    yield from DataLoader(
+        corpus,
+        batch_size=None,
+        sampler=order,
+        num_workers=run.workers,
+        prefetch_factor=4 if run.workers else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _one_thread(_worker: int) -> None:
+    # The processes are the parallelism; threads within them would only get in each other's way.
+    torch.set_num_threads(1)
+
+
+def _resume(
+    path: Path,
+    options: Options,
+    model: MorphableModel,
+    network: AlexNet,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None,
+) -> tuple[int, float]:
+    saved = checkpoints.load(path)
+    if saved.options != options:
+        changed = sorted(
+            name for name, value in options.to_dict().items() if saved.options.to_dict()[name] != value
+        )
+        raise InputError(
+            f"{path.parent} holds a run with other options ({', '.join(changed)}): give the same options "
+            "to resume it, or another --output."
+        )
+    if saved.face_model != model.digest:
+        raise InputError(f"{path.parent} holds a run of another face model: give another --output.")
+    network.load_state_dict(saved.network)
+    optimizer.load_state_dict(saved.optimizer)
+    if schedule is not None and saved.schedule is not None:
+        schedule.load_state_dict(saved.schedule)
+    print(f"resuming at iteration {saved.iteration}", flush=True)
+    return saved.iteration, saved.seconds
+
+
+class _Step:
+    """One step of gradient descent."""
+
+    def __init__(
+        self,
+        network: AlexNet,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler | None,
+        options: Options,
+        model: MorphableModel,
+        device: torch.device,
+        bfloat16: bool,
+    ) -> None:
+        scale = (
+            plain_scale() if options.loss == "plain" else model_space_scale(model, WEIGHTS[options.weights])
+        )
+        self._scale = torch.from_numpy(scale).to(device)
+        self._image_space = ImageSpaceTerms(model, device) if options.image_space else None
+        self._network, self._optimizer, self._schedule = network, optimizer, schedule
+        self._device, self._bfloat16 = device, bfloat16
+
+    def __call__(self, crops: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        self._network.train()
+        images = normalise(crops).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            predicted = self._network(images)
+        terms = {"parameters": parameter_loss(predicted, theta, self._scale)}
+        if self._image_space is not None:
+            positions, colours = self._image_space(predicted, theta)
+            terms |= {"positions": POSITION_WEIGHT * positions, "colours": COLOUR_WEIGHT * colours}
+        loss = torch.stack(list(terms.values())).sum()
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self._optimizer.step()
+        if self._schedule is not None:
+            self._schedule.step()
+        return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach()}
+
+
+class _Log:
+    """Progress on the terminal, `log.jsonl`, and TensorBoard where it is wanted."""
+
+    def __init__(self, run: Run, options: Options) -> None:
+        self._iterations = options.iterations
+        self._path = run.output / "log.jsonl"
+        self._board: Any = None
+        if run.tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise MissingDependencyError(
+                    "--tensorboard needs TensorBoard: pip install tensorboard."
+                ) from error
+            self._board = SummaryWriter(str(run.output / "tensorboard"))
+        self._write({"options": options.to_dict()})
+
+    def progress(self, iteration: int, start: int, seconds: float, terms: dict[str, Tensor]) -> None:
+        pace = seconds / (iteration - start)
+        left = pace * (self._iterations - iteration)
+        values = {name: float(value) for name, value in terms.items()}
+        shown = " ".join(f"{name} {value:.0f}" for name, value in values.items())
+        print(
+            f"{iteration}/{self._iterations} {pace:.3f} s/it, {left / 60:.0f} min left: {shown}", flush=True
+        )
+        self._write({"iteration": iteration, "seconds": seconds, **values}, "train")
+
+    def validation(self, iteration: int, figures: dict[str, float]) -> None:
+        print(
+            "  validation: " + " ".join(f"{name} {value:.3f}" for name, value in figures.items()), flush=True
+        )
+        self._write({"iteration": iteration, **figures}, "validation")
+
+    def _write(self, entry: dict[str, Any], prefix: str = "") -> None:
+        with self._path.open("a") as stream:
+            stream.write(json.dumps({"kind": prefix or "options", **entry}) + "\n")
+        if self._board is not None and prefix:
+            for name, value in entry.items():
+                if name != "iteration":
+                    self._board.add_scalar(f"{prefix}/{name}", value, entry["iteration"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
