@@ -4,7 +4,8 @@ Convention:
     Faces are drawn with several samples a pixel, averaged and blended in linear light, encoded once.
     Only the painted region is laid over a photo (Section 4.2), its edge smoothed: the region is made of
     whole triangles and would end in teeth. Inside the mouth the photo stays. Pixels that no face touches
-    keep the photo's bytes. The contours show the masks as they are measured, not smoothed.
+    keep the photo's bytes. The contours show the input's mask and that same smoothed region, which differs
+    from the mask that the IoU is measured with by a part of a triangle along the brows and temples.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from inversefacenet.crop import face_mask, landmarks66
 from inversefacenet.illumination import irradiance
 from inversefacenet.morphable_model import MOUTH_PART, MorphableModel
 from inversefacenet.parameters import Parameters
-from inversefacenet.rasterizer import interpolate, rasterize, vertex_normals
+from inversefacenet.rasterizer import Fragments, interpolate, rasterize, vertex_normals
 from inversefacenet.reconstruction import Reconstruction
-from inversefacenet.rendering import painted_pixels, pose_and_shade, screen_points
+from inversefacenet.rendering import pose_and_shade, screen_points
 
 PICTURE_SIZE: Final = 480
 """Side in pixels of the crop's pictures: twice the crop, so that lines stay thin and crisp."""
@@ -120,7 +121,7 @@ def contour_picture(
     fragments = rasterize(
         screen_points(rendering.vertices, placement), reconstruction.model.triangles, samples, samples
     )
-    model_mask = painted_pixels(reconstruction.model, fragments)
+    model_mask = _smooth_region(reconstruction.model, fragments, _painted_weights(reconstruction.model))
     picture = to_linear(_enlarged_crop(reconstruction, size))
     for mask, colour in ((input_mask, INPUT_OUTLINE), (model_mask, MODEL_OUTLINE)):
         alpha = _averaged(_outline(mask).astype(np.float32)[..., None], _SAMPLES)
@@ -237,16 +238,20 @@ def _layer(
     shift = Placement(float(samples), (-float(samples * columns.start), -float(samples * rows.start)))
     points = screen_points(figure.vertices, figure.placement.then(shift))
     fragments = rasterize(points, figure.model.triangles, height * samples, width * samples)
-    triangles = figure.model.triangles
-    shown = fragments.mask
-    if weights is not None:
-        # Index -1 (nothing seen) reads the last entry of the padded table; `shown` is False there.
-        mouth = np.append(figure.model.mouth_triangles, False)[fragments.triangle]
-        shown = shown & ~mouth & (interpolate(fragments, triangles, weights)[..., 0] > 0.5)
-    light = np.clip(interpolate(fragments, triangles, figure.colours), 0, 1)
+    shown = fragments.mask if weights is None else _smooth_region(figure.model, fragments, weights)
+    light = np.clip(interpolate(fragments, figure.model.triangles, figure.colours), 0, 1)
     light *= shown[..., None]
     coverage = _averaged(shown.astype(np.float32)[..., None], samples)[..., 0]
     return _averaged(light, samples), coverage
+
+
+def _smooth_region(
+    model: MorphableModel, fragments: Fragments, weights: Float32[np.ndarray, "vertices 1"]
+) -> Bool[np.ndarray, "height width"]:
+    """Return the pixels that see the painted region with its edge smoothed, the mouth's interior left out."""
+    # Index -1 (nothing seen) reads the last entry of the padded table; the mask is False there.
+    mouth = np.append(model.mouth_triangles, False)[fragments.triangle]
+    return fragments.mask & ~mouth & (interpolate(fragments, model.triangles, weights)[..., 0] > 0.5)
 
 
 def _painted_weights(model: MorphableModel) -> Float32[np.ndarray, "vertices 1"]:

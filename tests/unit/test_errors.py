@@ -1,0 +1,51 @@
+import re
+
+import pytest
+
+from inversefacenet import errors
+
+GRPC_CODES = {"INTERNAL", "INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE"}
+
+CLASSES = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, errors.InverseFaceNetError)
+]
+
+
+def drawn_tree():
+    """Read name, parent, status and code from the module's drawing."""
+    found = {}
+    path = []
+    for line in errors.__doc__.splitlines():
+        match = re.match(r"    ([│├└─ ]*)(\w+) +(\d{3}) (\w+)$", line)
+        if match:
+            depth = len(match[1]) // 4
+            path = [*path[:depth], match[2]]
+            found[match[2]] = (path[depth - 1] if depth else "Exception", int(match[3]), match[4])
+    return found
+
+
+def test_drawing_shows_exactly_the_classes():
+    actual = {c.__name__: (c.__base__.__name__, c.http_status, c.grpc_code) for c in CLASSES}
+    assert drawn_tree() == actual
+    assert len(actual) == 14
+
+
+def test_slugs_are_distinct_and_fit_for_urls():
+    slugs = [c.slug for c in CLASSES]
+    assert len(set(slugs)) == len(slugs)
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", slug) for slug in slugs)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_codes_agree_with_who_is_to_blame(kind):
+    assert kind.grpc_code in GRPC_CODES
+    assert (kind.http_status < 500) == (kind.grpc_code in {"INVALID_ARGUMENT", "NOT_FOUND"})
+    assert issubclass(kind, errors.InputError) == (kind.grpc_code == "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_message_is_kept_and_the_base_catches(kind):
+    with pytest.raises(errors.InverseFaceNetError, match="do this"):
+        raise kind("do this")
