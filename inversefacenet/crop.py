@@ -25,7 +25,7 @@ DROPPED_LANDMARKS: Final = (60, 64)
 INNER_MOUTH: Final = (61, 62, 63, 65, 66, 67)
 KEPT_LANDMARKS: Final = np.delete(np.arange(LANDMARK_COUNT), DROPPED_LANDMARKS)
 
-LARGEST_FACE: Final = 4.0
+LARGEST_FACE: Final = 2.0
 """A face that spans more than this many times the photo's longer side isn't in the photo."""
 
 

@@ -9,6 +9,7 @@ detected face counts. The last line sums up as ``name=value``.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inversefacenet.backends import InferenceBackend
-from inversefacenet.backends.onnx import OnnxBackend
+from inversefacenet.backends.onnx import OnnxBackend, default_model_path
 from inversefacenet.camera import rotation_matrix
 from inversefacenet.crop import FaceCrop, crop_face
 from inversefacenet.errors import InputError, InverseFaceNetError
@@ -35,6 +36,7 @@ from training.baselines import mean_face, posed_mean_face
 from training.rendered import rendered_crop
 
 SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"))
+EVALUATION_FILE: Final = "evaluation.json"
 TEST_SEED: Final = 20180618
 """Seed of the rendered test sets."""
 
@@ -88,6 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (photos, rendered):
         command.add_argument("--network", type=Path, default=None, help="ONNX file; default: the shipped one")
         command.add_argument("--no-baselines", action="store_true", help="measure the network alone")
+        command.add_argument(
+            "--record", metavar="NAME", default="", help="keep the figures beside the network"
+        )
     values = parser.parse_args(arguments)
     try:
         model, backend = MorphableModel.load_default(), OnnxBackend(values.network)
@@ -105,8 +110,31 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"failed: {name}")
     print(evaluation.table())
     figures = " ".join(f"{figure}={evaluation.mean('network', figure):.4f}" for figure in summary)
+    if values.record:
+        record(evaluation, values.record, values.network or default_model_path(), backend.digest)
     print(f"n={len(evaluation.names)} failed={len(evaluation.failed)} {figures}")
     return 0
+
+
+def record(evaluation: Evaluation, name: str, network: Path, digest: str) -> Path:
+    """Write the figures into `evaluation.json` beside the network's file, under a name.
+
+    Figures of other names stay, unless they are of another network.
+    """
+    path = network.with_name(EVALUATION_FILE)
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    if kept.get("sha256") != digest:
+        kept = {"sha256": digest, "evaluations": {}}
+    kept["evaluations"][name] = {
+        "faces": len(evaluation.names),
+        "failed": len(evaluation.failed),
+        **{
+            method: {figure: round(evaluation.mean(method, figure), 5) for figure in rows[0]}
+            for method, rows in evaluation.rows.items()
+        },
+    }
+    path.write_text(json.dumps(kept, indent=1) + "\n")
+    return path
 
 
 def choose_methods(model: MorphableModel, backend: InferenceBackend, baselines: bool) -> dict[str, Method]:
@@ -137,9 +165,9 @@ def evaluate_photos(
         try:
             photo = load_photo(path)
             faces = detector.detect(photo, faces="all" if all_faces else "largest")
+            crops = [crop_face(photo, face.landmarks) for face in faces]
         except InverseFaceNetError as error:
             return str(path.relative_to(folder)), [], error.slug
-        crops = [crop_face(photo, face.landmarks) for face in faces]
         measured = [
             {name: measure(crop, render(model, method(crop))).to_dict() for name, method in methods.items()}
             for crop in crops
@@ -170,7 +198,7 @@ def find_photos(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"There are no photographs in {folder}: {', '.join(sorted(SUFFIXES))} are read.")
     return paths

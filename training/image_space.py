@@ -72,7 +72,7 @@ class ImageSpaceTerms:
         normals = self._normals @ rotation_matrix(truth[:, ROTATION]).transpose(1, 2)
         seen = (normals[..., 2:] > 0.1).float()
         difference = self.colours(predicted, normals) - self.colours(truth, normals)
-        colours = (difference.square() * seen).sum() / (3 * seen.sum())
+        colours = (difference.square() * seen).sum() / (3 * seen.sum()).clamp(min=1)
         return positions, colours
 
     def positions(self, theta: Float[Tensor, "faces 350"]) -> Float[Tensor, "faces sample 2"]:
@@ -94,7 +94,7 @@ class ImageSpaceTerms:
         reflectance = self._reflectance_mean + theta[:, REFLECTANCE] @ self._reflectance
         planes = sh_irradiance(normals.permute(2, 1, 0), theta[:, ILLUMINATION].reshape(-1, 9, 3))
         linear = reflectance.reshape(len(theta), -1, 3).clamp(min=_DARKEST) * planes.permute(2, 1, 0)
-        # The slope of the curve is kept below its value at `_DARKEST`, and a little of it above 1, so
-        # that faces that come out black or burnt still get a gradient.
+        # A little of the slope is kept below `_DARKEST` and above 1, so that faces which come out nearly
+        # black or burnt still get a gradient (in light below zero only the light's other terms help).
         clipped = linear.clamp(_DARKEST, 1.0) + 0.1 * (linear - linear.clamp(_DARKEST, 1.0))
         return 255 * (1.055 * clipped.clamp(min=1e-4).pow(1 / 2.4) - 0.055)

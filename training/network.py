@@ -83,7 +83,8 @@ class AlexNet(nn.Module):
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
         """Start from torchvision's ImageNet weights; the last layer keeps its own initialisation.
 
-        Layers of reduced rank take the best approximation of the whole matrix.
+        Layers of reduced rank take the best approximation of the whole matrix. Biases before a batch
+        normalisation, which takes them out again, are left out.
         """
         own = self.state_dict()
         for name, weight in state.items():

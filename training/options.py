@@ -34,6 +34,7 @@ class Options:
         image_space: Add the terms of `training.image_space`.
         distribution: Where parameters are drawn from (`inversefacenet.sampling`).
         augmentation: What happens to the crops (`training.corpus`).
+        initial: Checkpoint of another run whose network this one starts from, to train in stages.
         seed: The same seed trains the same network, up to the rounding of the machine.
     """
 
@@ -50,6 +51,7 @@ class Options:
     image_space: bool = True
     distribution: str = "natural"
     augmentation: str = "photographic"
+    initial: str = ""
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -67,7 +68,9 @@ def train(options: Options, run: Run) -> Path:
     network = build(options.to_dict()).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stub
     if run.imagenet is not None:
-        network.load_imagenet(torch.load(run.imagenet, map_location="cpu", weights_only=True))
+        _load_imagenet(network, run.imagenet)
+    if options.initial:
+        _start_from(network, Path(options.initial), model)
     optimizer, schedule = make_optimizer(network, options)
     start, spent = 0, 0.0
     if path.is_file():
@@ -90,6 +93,8 @@ def train(options: Options, run: Run) -> Path:
 
     iteration = start
     for crops, theta in batches(model, options, run, device, start):
+        # Dropout's draws then belong to the iteration, and a resumed run repeats none.
+        torch.manual_seed(options.seed + (iteration << 20))
         terms = step(crops.to(device, non_blocking=True), theta.to(device, non_blocking=True))
         iteration += 1
         done = iteration == options.iterations
@@ -167,6 +172,25 @@ def batches(
         prefetch_factor=4 if run.workers else None,
         worker_init_fn=_one_thread,
     )
+
+
+def _load_imagenet(network: AlexNet, path: Path) -> None:
+    try:
+        network.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, UnpicklingError, AttributeError) as error:
+        raise InputError(f"{path} holds no AlexNet weights with torchvision's names: {error}.") from error
+
+
+def _start_from(network: AlexNet, path: Path, model: MorphableModel) -> None:
+    saved = checkpoints.load(path)
+    if saved.face_model != model.digest:
+        raise InputError(f"{path} is of another face model: its parameters mean other things.")
+    try:
+        network.load_state_dict(saved.network)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path} is of a network with other layers: give the same --rank and --batch-norm."
+        ) from error
 
 
 def _one_thread(_worker: int) -> None:

@@ -93,6 +93,17 @@ def test_a_finished_run_is_left_as_it_is(uninterrupted, tmp_path):
     assert again.seconds == uninterrupted.seconds
 
 
+def test_a_run_may_start_from_another_runs_network(uninterrupted, tmp_path):
+    first = tmp_path / "whole" / "checkpoint.pt"
+    options = replace(TINY, iterations=1, learning_rate=0.0, initial=str(first))
+    second = load(train.train(options, run_in(tmp_path / "second")))
+    trained = [name for name in second.network if "running" not in name and "batches" not in name]
+    assert len(trained) > 20
+    assert all(torch.equal(second.network[name], uninterrupted.network[name]) for name in trained)
+    with pytest.raises(InputError, match="no checkpoint"):
+        train.train(replace(options, initial=str(tmp_path / "none.pt")), run_in(tmp_path / "third"))
+
+
 def test_seeds_make_different_networks(uninterrupted, tmp_path):
     other = load(train.train(replace(TINY, seed=1), run_in(tmp_path / "other")))
     assert not torch.equal(other.network["features.0.weight"], uninterrupted.network["features.0.weight"])

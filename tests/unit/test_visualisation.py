@@ -142,7 +142,10 @@ def test_edges_are_blended_in_linear_light(reconstruction, model, parameters, ph
 def test_strips_and_regions_do_not_show(reconstruction, photo, monkeypatch):
     whole = overlay(photo, reconstruction)
     monkeypatch.setattr(visualisation, "_STRIP", 4000)
-    np.testing.assert_array_equal(overlay(photo, reconstruction), whole)
+    # A strip's own coordinates round otherwise in float32: by one level, in a few pixels.
+    difference = np.abs(overlay(photo, reconstruction).astype(int) - whole)
+    assert difference.max() <= 1
+    assert difference.astype(bool).mean() < 1e-3
 
 
 def test_a_large_face_is_drawn_with_one_sample(reconstruction, photo, monkeypatch):

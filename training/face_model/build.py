@@ -13,7 +13,7 @@ from inversefacenet.morphable_model import MorphableModel
 from training.face_model.expression import ExpressionBasis, build_expression, load_rig
 from training.face_model.landmarks import contour_strips
 from training.face_model.model_card import write_model_card
-from training.face_model.painted import paint
+from training.face_model.painted import mean_overlap, paint
 from training.face_model.reflectance import Reflectance, build_reflectance
 from training.face_model.shape import ShapeBasis, build_shape
 from training.face_model.template import PART_NAMES, Template, build_template
@@ -21,6 +21,7 @@ from training.face_model.template import PART_NAMES, Template, build_template
 NAME: Final = "inversefacenet-open-face 1.0"
 DEFAULT_OUTPUT: Final = Path("inversefacenet/assets/face_model.npz")
 SAMPLES: Final = {"shape": 3000, "expression": 8000, "reflectance": 2500}
+CARD_VIEWS: Final = 300
 FEATURE_MASK: Final = 0.3
 """Above this value of the lips' or lids' mask no jaw point slides."""
 
@@ -99,7 +100,9 @@ def main() -> None:
     model, variances = build_face_model(arguments.seed)
     model.save(output)
     size = output.stat().st_size
-    write_model_card(output.with_name("FACE_MODEL.md"), model, variances, SAMPLES, size)
+    # Other faces than those that the painted region was chosen by.
+    overlap, bare = mean_overlap(model, arguments.seed + 1, CARD_VIEWS)
+    write_model_card(output.with_name("FACE_MODEL.md"), model, variances, SAMPLES, size, (overlap, bare))
     print(f"{output}: {model.vertex_count} vertices, {len(model.triangles)} triangles, {size / 1e6:.1f} MB")
 
 

@@ -31,7 +31,9 @@ project's licence, Apache-2.0; its CC0 sources set no conditions of their own.
 {vertices} vertices, {triangles} triangles: {parts}. One step of Catmull-Clark
 subdivision of MakeHuman's base mesh (two for the eyeballs), cut along a smooth curve in front of the
 ears, over the forehead and under the chin. There are no teeth and no tongue: the mouth is a dark bag.
-{painted} triangles are painted: they are those that lie inside the landmarks' hull in most views.
+{painted} triangles are painted: those that lie inside the landmarks' hull in most views. Over random faces in
+the poses of Kim et al. 2018, Section 5 (yaw and pitch up to 40 degrees), the mean IoU of painted region and
+landmark mask is {overlap:.3f}, and {bare:.2%} of the landmark mask is not covered by the mesh.
 
 ## What was sampled
 
@@ -67,6 +69,7 @@ def write_model_card(
     variances: dict[str, Float[np.ndarray, " components"]],
     samples: dict[str, int],
     size: int,
+    overlap: tuple[float, float],
 ) -> None:
     """Write the card.
 
@@ -76,6 +79,7 @@ def write_model_card(
         variances: All variances of ``shape``, ``expression`` and ``reflectance``, largest first.
         samples: Sample counts by the same names.
         size: Bytes of the model's file.
+        overlap: Mean IoU of painted region and landmark mask, and the mask's share that is not covered.
     """
     counts = np.bincount(model.vertex_part, minlength=len(model.part_names))
     parts = ", ".join(f"{name} {count}" for name, count in zip(model.part_names, counts, strict=True))
@@ -90,6 +94,8 @@ def write_model_card(
             shape_sd=np.sqrt(variances["shape"].sum() / model.vertex_count),
             expression_sd=np.sqrt(variances["expression"].sum() / model.vertex_count),
             size=size / 1e6,
+            overlap=overlap[0],
+            bare=overlap[1],
             **{f"{name}_samples": f"{count:,}" for name, count in samples.items()},
         )
     )

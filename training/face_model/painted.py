@@ -9,11 +9,10 @@ all those with p of at least IoU / (1 + IoU), which is just below one half.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from scipy.spatial import cKDTree
 
 from inversefacenet.crop import face_mask
@@ -71,7 +70,7 @@ def paint(model: MorphableModel, seed: int, views: int = VIEWS) -> Bool[np.ndarr
 def _spread(
     seen: Float64[np.ndarray, " triangles"],
     inside: Float64[np.ndarray, " triangles"],
-    centres: Float64[np.ndarray, "triangles 3"],
+    centres: Float[np.ndarray, "triangles 3"],
 ) -> Float64[np.ndarray, " triangles"]:
     """Return each triangle's share inside; what is hardly ever seen takes its nearest neighbour's."""
     enough = np.flatnonzero(seen > 0.05 * np.median(seen[seen > 0]))
@@ -88,8 +87,3 @@ def mean_overlap(model: MorphableModel, seed: int, views: int) -> tuple[float, f
         overlaps.append((painted & mask).sum() / (painted | mask).sum())
         bare.append((mask & ~fragments.mask).sum() / mask.sum())
     return float(np.mean(overlaps)), float(np.mean(bare))
-
-
-def with_paint(model: MorphableModel, seed: int) -> MorphableModel:
-    """Return the model with its painted region measured."""
-    return replace(model, painted=paint(model, seed))
