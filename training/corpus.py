@@ -8,9 +8,9 @@ GPU they never leave it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from inversefacenet.errors import InputError
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.sampling import Distribution
 from training.augmentation import AugmentationOptions, augment_rendered, draw_landmark_noise
+from training.degradations import DegradationOptions
 from training.occluders import OccluderOptions
 from training.torch_model import TorchFaceModel
 from training.torch_renderer import render_crops
@@ -47,12 +49,65 @@ class CorpusAugmentation:
 _FEW_OCCLUDERS: Final = OccluderOptions(
     objects=0.02, spectacles=0.04, strands=0.03, fringes=0.03, hands=0.02, shadows=0.0, highlights=0.02
 )
+_NO_OCCLUDERS: Final = OccluderOptions(**dict.fromkeys((one.name for one in fields(OccluderOptions)), 0.0))
 
 AUGMENTATIONS: Final[Mapping[str, CorpusAugmentation | None]] = {
     "photographic": CorpusAugmentation(),
     "camera": CorpusAugmentation(AugmentationOptions(occluders=_FEW_OCCLUDERS)),
     "none": None,
 }
+"""Named mixtures; `augmentation_named` also takes a list of single steps."""
+
+_NO_DEGRADATION: Final = DegradationOptions(
+    resolution_probability=0.0,
+    blur_probability=0.0,
+    motion_probability=0.0,
+    noise_probability=0.0,
+    jpeg_probability=0.0,
+)
+_USUAL: Final = DegradationOptions()
+_DEGRADATIONS: Final[Mapping[str, Mapping[str, float]]] = {
+    "resolution": {"resolution_probability": _USUAL.resolution_probability},
+    "blur": {
+        "blur_probability": _USUAL.blur_probability,
+        "motion_probability": _USUAL.motion_probability,
+    },
+    "noise": {"noise_probability": _USUAL.noise_probability},
+    "jpeg": {"jpeg_probability": _USUAL.jpeg_probability},
+}
+STEPS: Final = ("colour", "occluders", "landmarks", *_DEGRADATIONS)
+
+
+def augmentation_named(name: str) -> CorpusAugmentation | None:
+    """Return an augmentation by name: one of `AUGMENTATIONS`, or steps of `STEPS` such as "blur,jpeg".
+
+    Raises:
+        InputError: If a name is unknown.
+    """
+    if name in AUGMENTATIONS:
+        return AUGMENTATIONS[name]
+    steps = name.split(",")
+    unknown = sorted(set(steps) - set(STEPS))
+    if unknown:
+        raise InputError(
+            f"Unknown augmentation {', '.join(unknown)}: the mixtures are {', '.join(AUGMENTATIONS)}, the "
+            f"single steps {', '.join(STEPS)}."
+        )
+    usual = AugmentationOptions()
+    degradations: dict[str, Any] = {
+        key: value for step in steps for key, value in _DEGRADATIONS.get(step, {}).items()
+    }
+    coloured, hidden = "colour" in steps, "occluders" in steps
+    return CorpusAugmentation(
+        AugmentationOptions(
+            exposure=usual.exposure if coloured else 0.0,
+            white_balance=usual.white_balance if coloured else 0.0,
+            tone=usual.tone if coloured else 0.0,
+            occluders=usual.occluders if hidden else _NO_OCCLUDERS,
+            degradations=replace(_NO_DEGRADATION, **degradations),
+        ),
+        landmark_noise=CorpusAugmentation.landmark_noise if "landmarks" in steps else 0.0,
+    )
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from inversefacenet.errors import InputError
 from inversefacenet.sampling import DISTRIBUTIONS
-from training.corpus import AUGMENTATIONS
+from training.corpus import augmentation_named
 from training.loss import WEIGHTS
 
 
@@ -33,7 +34,7 @@ class Options:
         weights: The omegas of Eq. 8: "paper" or "balanced".
         image_space: Add the terms of `training.image_space`.
         distribution: Where parameters are drawn from (`inversefacenet.sampling`).
-        augmentation: What happens to the crops (`training.corpus`).
+        augmentation: What happens to the crops: a mixture or a list of steps (`training.corpus`).
         initial: Checkpoint of another run whose network this one starts from, to train in stages.
         seed: The same seed trains the same network, up to the rounding of the machine.
     """
@@ -78,7 +79,6 @@ _CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "loss": ("model-space", "plain"),
     "weights": tuple(WEIGHTS),
     "distribution": tuple(DISTRIBUTIONS),
-    "augmentation": tuple(AUGMENTATIONS),
 }
 
 
@@ -139,6 +139,10 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Options, Run]:
     run.add_argument("--imagenet", type=Path, default=None, help="AlexNet weights to start from")
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs")
     values = vars(parser.parse_args(arguments))
+    try:
+        augmentation_named(values["augmentation"] or DEFAULT.augmentation)
+    except InputError as error:
+        parser.error(str(error))
     chosen = {item.name: values[item.name] for item in fields(Options) if values[item.name] is not None}
     where = {item.name: values[item.name] for item in fields(Run)}
     return replace(PRESETS[values["preset"]], **chosen), Run(**where)

@@ -23,7 +23,7 @@ from inversefacenet.errors import InputError, InverseFaceNetError, MissingDepend
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.sampling import DISTRIBUTIONS
 from training import checkpoint as checkpoints
-from training.corpus import AUGMENTATIONS, Batch, RenderedCorpus
+from training.corpus import Batch, RenderedCorpus, augmentation_named
 from training.image_space import COLOUR_WEIGHT, POSITION_WEIGHT, ImageSpaceTerms
 from training.loss import WEIGHTS, model_space_scale, parameter_loss, plain_scale
 from training.network import AlexNet, build, normalise
@@ -154,7 +154,7 @@ def batches(
     corpus = RenderedCorpus(
         model=model,
         distribution=DISTRIBUTIONS[options.distribution],
-        augmentation=AUGMENTATIONS[options.augmentation],
+        augmentation=augmentation_named(options.augmentation),
         batch_size=options.batch_size,
         batches=options.iterations,
         seed=options.seed,

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from inversefacenet.errors import InputError
 from inversefacenet.parameters import ILLUMINATION
 from inversefacenet.sampling import NATURAL
-from training.corpus import AUGMENTATIONS, CorpusAugmentation, RenderedCorpus
+from training.corpus import AUGMENTATIONS, STEPS, CorpusAugmentation, RenderedCorpus, augmentation_named
 from training.rendered import rendered_images
 
 CPU = torch.device("cpu")
@@ -105,3 +106,25 @@ def test_distribution_is_drawn_from(synthetic_model):
     _, theta = corpus(synthetic_model, distribution=turned, batch_size=8)[0]
     assert float(theta[:, 0].abs().max()) <= np.radians(1.0) + 1e-6
     assert not theta[:, 1:3].any()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_can_be_had_alone(synthetic_model, step):
+    # Eight faces are enough for each step to happen to one of them.
+    clean, truth = corpus(synthetic_model, None, batch_size=8)[0]
+    crops, theta = corpus(synthetic_model, augmentation_named(step), batch_size=8)[0]
+    assert not torch.equal(crops, clean)
+    # Only gains of the light change the parameters.
+    assert torch.equal(theta, truth) == (step != "colour")
+
+
+def test_steps_add_up():
+    both = augmentation_named("blur,jpeg").pictures.degradations
+    assert both.blur_probability > 0
+    assert both.jpeg_probability > 0
+    assert both.noise_probability == 0
+
+
+def test_an_unknown_step_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"sparkle.*photographic.*jpeg"):
+        augmentation_named("blur,sparkle")
