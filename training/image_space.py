@@ -92,9 +92,19 @@ class ImageSpaceTerms:
     ) -> Float[Tensor, "faces sample 3"]:
         """Shade the sample and encode it in 8-bit sRGB levels (not rounded)."""
         reflectance = self._reflectance_mean + theta[:, REFLECTANCE] @ self._reflectance
-        planes = sh_irradiance(normals.permute(2, 1, 0), theta[:, ILLUMINATION].reshape(-1, 9, 3))
-        linear = reflectance.reshape(len(theta), -1, 3).clamp(min=_DARKEST) * planes.permute(2, 1, 0)
-        # A little of the slope is kept below `_DARKEST` and above 1, so that faces which come out nearly
-        # black or burnt still get a gradient (in light below zero only the light's other terms help).
-        clipped = linear.clamp(_DARKEST, 1.0) + 0.1 * (linear - linear.clamp(_DARKEST, 1.0))
-        return 255 * (1.055 * clipped.clamp(min=1e-4).pow(1 / 2.4) - 0.055)
+        light = theta[:, ILLUMINATION].reshape(-1, 9, 3)
+        return shaded_levels(reflectance.reshape(len(theta), -1, 3), normals, light)
+
+
+def shaded_levels(
+    reflectance: Float[Tensor, "faces sample 3"],
+    normals: Float[Tensor, "faces sample 3"],
+    light: Float[Tensor, "faces 9 3"],
+) -> Float[Tensor, "faces sample 3"]:
+    """Shade points and encode them in 8-bit sRGB levels, not rounded, for use in a loss."""
+    planes = sh_irradiance(normals.permute(2, 1, 0), light)
+    linear = reflectance.clamp(min=_DARKEST) * planes.permute(2, 1, 0)
+    # A little of the slope is kept below `_DARKEST` and above 1, so that faces which come out nearly
+    # black or burnt still get a gradient (in light below zero only the light's other terms help).
+    clipped = linear.clamp(_DARKEST, 1.0) + 0.1 * (linear - linear.clamp(_DARKEST, 1.0))
+    return 255 * (1.055 * clipped.clamp(min=1e-4).pow(1 / 2.4) - 0.055)
