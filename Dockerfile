@@ -12,10 +12,12 @@ RUN useradd --system --uid 10001 --no-create-home inversefacenet
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /srv/inversefacenet
 COPY model_repository model_repository
-# numba keeps what it has compiled there, for the file system is read-only.
+# numba keeps what it has compiled there, for the file system is read-only. The workers are the parallelism:
+# threads within a face's small matrix products would only get in each other's way.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/tmp/numba \
+    OPENBLAS_NUM_THREADS=1 \
     IFN_HOST=0.0.0.0 \
     IFN_PORT=8000
 USER 10001

@@ -57,6 +57,8 @@ def serve(options: argparse.Namespace) -> int:
     check_port(options.port)
     server = f"http://127.0.0.1:{options.port}"
     environment = {**os.environ, "IFN_HOST": "127.0.0.1", "IFN_PORT": str(options.port)}
+    # The workers are the parallelism: threads within small matrix products get in each other's way.
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     service = subprocess.Popen([sys.executable, "-m", "services.gateway"], env=environment)
 
     def stop(number: int, frame: FrameType | None) -> None:
