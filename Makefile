@@ -52,7 +52,7 @@ typecheck-training: .venv/.training ## Check the types of the training code, whi
 
 evaluate: .venv/.run ## Measure on the photos under PHOTOS=folder
 	@test -n "$(PHOTOS)" || { echo "error: name a folder of photos: make evaluate PHOTOS=folder" >&2; exit 2; }
-	@$(BIN) -m training.evaluate photos --photos "$(PHOTOS)" $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN) -m training.evaluate photos --photos "$(PHOTOS)" $(ARGS)
 
 bench: .venv/.dev ## Time each stage beside its floor
 	@$(BIN) -m benchmarks $(ARGS)
