@@ -92,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         evidence = gather(network, model, crops, masks, values.seed)
         before, after = adapt(network, model, evidence, values.epochs, values.learning_rate, values.seed)
         values.output.parent.mkdir(parents=True, exist_ok=True)
-        replace(saved, network=network.state_dict()).save(values.output)
+        with_what = f"{len(crops)} photographs, {values.epochs} epochs, rate {values.learning_rate}"
+        replace(saved, network=network.state_dict(), adapted=with_what).save(values.output)
     except InverseFaceNetError as error:
         print(f"adapt: {error}", file=sys.stderr)
         return 1

@@ -28,6 +28,7 @@ class Checkpoint:
         schedule: The learning-rate schedule's state, if there is one.
         seconds: Time spent training so far.
         face_model: Digest of the face model that the parameters belong to.
+        adapted: What `training.adapt` changed the network with; empty if it did not.
     """
 
     options: Options
@@ -37,6 +38,7 @@ class Checkpoint:
     schedule: dict[str, Any] | None
     seconds: float
     face_model: str
+    adapted: str = ""
 
     def save(self, path: Path) -> None:
         """Write the checkpoint beside its place and move it there in one step."""

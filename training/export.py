@@ -91,6 +91,7 @@ def export(checkpoint: Path, output: Path, rank: int) -> dict[str, Any]:
         "iterations": str(saved.iteration),
         "options": json.dumps(saved.options.to_dict()),
         "face_model": saved.face_model,
+        "adapted": saved.adapted,
     }
     content = to_onnx(network, metadata, rank)
     if len(content) > LIMIT_BYTES:

@@ -80,3 +80,29 @@ def test_crops_are_those_of_the_largest_face(tmp_path):
     images, masks = collect_crops(tmp_path, 10)
     assert images.shape == (1, 240, 240, 3)
     assert not images[~masks].any()
+
+
+def test_the_checkpoint_says_that_it_was_adapted(network, default_model, crops, tmp_path):
+    from PIL import Image
+
+    from training import adapt as command
+    from training import checkpoint as checkpoints
+    from training.options import Options
+
+    saved = checkpoints.Checkpoint(
+        options=Options(rank=16),
+        iteration=1,
+        network=network.state_dict(),
+        optimizer={},
+        schedule=None,
+        seconds=0.0,
+        face_model=default_model.digest,
+    )
+    saved.save(tmp_path / "in.pt")
+    assert checkpoints.load(tmp_path / "in.pt").adapted == ""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.open("examples/astronaut.png").save(photos / "one.png")
+    arguments = ["--checkpoint", tmp_path / "in.pt", "--photos", photos, "--output", tmp_path / "out.pt"]
+    assert command.main([*map(str, arguments), "--epochs", "1"]) == 0
+    assert checkpoints.load(tmp_path / "out.pt").adapted.startswith("1 photographs, 1 epochs")
