@@ -1,28 +1,39 @@
 # syntax=docker/dockerfile:1
-FROM python:3.11-slim AS build
+FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /build
+# What is installed changes seldom, the code often: the first layer is kept as long as the pins are.
 COPY pyproject.toml README.md LICENSE NOTICE constraints.txt ./
+RUN mkdir inversefacenet services \
+    && touch inversefacenet/__init__.py services/__init__.py \
+    && python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[service,triton,tracing]'
 COPY inversefacenet inversefacenet
 COPY services services
-RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[service]'
+RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 
-FROM python:3.11-slim
+FROM python:3.11.14-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home inversefacenet
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /srv/inversefacenet
 COPY model_repository model_repository
-# numba keeps what it has compiled there, for the file system is read-only. The workers are the parallelism:
-# threads within a face's small matrix products would only get in each other's way.
+COPY deploy/healthcheck.py /usr/local/lib/healthcheck.py
+# All but /tmp may be read-only: numba keeps there what it has compiled for this very processor, about a second's
+# work. The workers are the parallelism: threads within a face's small matrix products get in each other's way.
+#
+# It listens to everybody who reaches the container, so it doesn't start before it is told who may use it
+# (IFN_API_KEYS, or IFN_ANONYMOUS=true) and where TLS ends (IFN_TLS_CERTIFICATE, or IFN_PLAINTEXT=true).
 ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/tmp/numba \
+    OMP_NUM_THREADS=1 \
     OPENBLAS_NUM_THREADS=1 \
     IFN_HOST=0.0.0.0 \
-    IFN_PORT=8000
+    IFN_PORT=8000 \
+    IFN_GRPC_PORT=50051
 USER 10001
-EXPOSE 8000
+EXPOSE 8000 50051
 HEALTHCHECK --interval=10s --timeout=6s --start-period=120s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['IFN_PORT'] + '/v2/health/ready', timeout=5)"]
+    CMD ["python", "/usr/local/lib/healthcheck.py"]
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "services.gateway"]

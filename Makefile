@@ -6,15 +6,17 @@ SERVER ?= http://127.0.0.1:$(PORT)
 TESTS ?= tests/unit tests/integration tests/e2e
 ONCE ?=
 PHOTOS ?=
+SECONDS ?= 600
+BUF ?= 1.75.0
 ARGS ?=
 
 BIN := .venv/bin/python
 PIP := $(BIN) -m pip install --quiet --disable-pip-version-check
-TYPED := inversefacenet services benchmarks scripts
+TYPED := inversefacenet services benchmarks scripts deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-training test-face-model lint format typecheck typecheck-training evaluate bench \
-	face-model train clean distclean
+.PHONY: help setup run demo test test-training test-face-model test-triton test-deploy fuzz lint format typecheck \
+	typecheck-training proto proto-lint evaluate bench bench-load soak triton face-model train clean distclean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -35,6 +37,27 @@ test-training: .venv/.training ## Run the tests that need PyTorch
 
 test-face-model: .venv/.dev .venv/.face-model ## Build the face model again and compare it with the one that ships
 	@exec $(BIN) scripts/run_tests.py tests/face_model $(ARGS)
+
+test-triton: .venv/.dev .venv-triton/.ready ## Start a real Triton server and test against it, faults included (5 minutes)
+	@exec $(BIN) scripts/run_tests.py tests/triton_server tests/triton_dashboard $(ARGS)
+
+test-deploy: .venv/.deploy ## Check what is under deploy/; needs promtool and prometheus (Debian: prometheus)
+	@exec $(BIN) scripts/run_tests.py tests/deploy $(ARGS)
+
+fuzz: .venv/.fuzz ## Send the service thousands of damaged photos and requests (2 minutes)
+	@exec $(BIN) tests/fuzz/run.py $(ARGS)
+
+soak: .venv/.dev ## Load the service for SECONDS and watch its memory
+	@exec $(BIN) -m benchmarks.load.soak --seconds $(SECONDS) $(ARGS)
+
+triton: .venv/.run .venv-triton/.ready ## Serve model_repository/ by a real Triton server on this machine's CPU
+	@exec $(BIN) scripts/triton_server.py $(ARGS)
+
+proto: .venv/.dev ## Generate inversefacenet/v1/ from proto/
+	@$(BIN) scripts/generate_proto.py
+
+proto-lint: .venv/.dev ## Check proto/ with buf's STANDARD rules; needs npx
+	@$(BIN) scripts/generate_proto.py --lint $(BUF)
 
 lint: .venv/.dev typecheck ## Check style, formatting and types
 	$(BIN) -m ruff check .
@@ -57,6 +80,9 @@ evaluate: .venv/.run ## Measure on the photos under PHOTOS=folder
 bench: .venv/.dev ## Time each stage beside its floor
 	@$(BIN) -m benchmarks $(ARGS)
 
+bench-load: .venv/.dev .venv-triton/.ready ## Load the service and Triton, beside the pipeline in process
+	@exec $(BIN) -m benchmarks.load $(ARGS)
+
 face-model: .venv/.face-model ## Build the face model again from its open data
 	@$(BIN) -m training.face_model.build $(ARGS)
 
@@ -68,7 +94,7 @@ clean: ## Remove caches and what was built; results under out/ stay
 	find . -path ./.venv -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 distclean: clean ## Remove the environment too
-	rm -rf .venv
+	rm -rf .venv .venv-triton
 
 # Each stamp is newer than what it was made from, so that setting up is done once.
 .venv/bin/python:
@@ -85,6 +111,20 @@ distclean: clean ## Remove the environment too
 	@echo "Installing the tools for tests and checks into .venv (once) ..."
 	@$(PIP) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+.venv/.deploy: .venv/.dev
+	@echo "Installing what the tests of deploy/ need into .venv (once) ..."
+	@$(PIP) --constraint constraints.txt --editable '.[deploy]'
+	@touch $@
+
+.venv/.fuzz: .venv/.dev
+	@echo "Installing what the fuzz tests need into .venv (once) ..."
+	@$(PIP) --constraint constraints.txt --editable '.[fuzz]'
+	@touch $@
+
+# Triton's server has an environment of its own: it needs another NumPy than we do.
+.venv-triton/.ready: constraints-triton.txt scripts/triton_server.py | .venv/bin/python
+	@$(BIN) scripts/triton_server.py --setup
 
 .venv/.training: .venv/.dev constraints-training.txt
 	@echo "Installing PyTorch and what training needs into .venv (once) ..."

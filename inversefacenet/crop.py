@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from PIL import Image
 
 from inversefacenet.camera import CROP_SIZE, Placement, fit_placement
-from inversefacenet.errors import LandmarkError
+from inversefacenet.errors import ImageError, LandmarkError
 
 LANDMARK_COUNT: Final = 68
 DROPPED_LANDMARKS: Final = (60, 64)
@@ -38,7 +38,7 @@ class FaceCrop:
         unmasked: The same crop before masking.
         mask: True inside the face region.
         placement: Photo pixels to crop pixels; `placement.inverse()` leads back.
-        landmarks: The 68 points in crop pixels.
+        landmarks: The 68 points in crop pixels; NaN where nobody knows them.
     """
 
     image: UInt8[np.ndarray, "240 240 3"]
@@ -87,6 +87,36 @@ def crop_face(image: UInt8[np.ndarray, "height width 3"], points: Float[np.ndarr
     mask = face_mask(landmarks)
     unmasked = resample(image, placement, CROP_SIZE)
     return FaceCrop(unmasked * mask[..., None], unmasked, mask, placement, landmarks)
+
+
+def masked_crop(
+    image: UInt8[np.ndarray, "height width 3"], points: Float[np.ndarray, "68 2"] | None = None
+) -> FaceCrop:
+    """Take a picture that is such a crop already.
+
+    Args:
+        image: 240x240 sRGB pixels as `crop_face` gives them.
+        points: The 68 landmarks in the crop's pixels; the mask is then theirs. Without them the face region
+            is what isn't black, and the landmarks of the result are NaN.
+
+    Raises:
+        ImageError: If the picture isn't 240x240, or is black where landmarks would have to tell the mask.
+        LandmarkError: If the landmarks are no 68 finite points.
+    """
+    if image.shape != (CROP_SIZE, CROP_SIZE, 3):
+        raise ImageError(
+            f"A crop has {CROP_SIZE} x {CROP_SIZE} pixels; this one has {image.shape[1]} x {image.shape[0]}."
+        )
+    whole = Placement(1.0, (0.0, 0.0))
+    if points is not None:
+        landmarks = check_landmarks(points)
+        mask = face_mask(landmarks)
+    else:
+        landmarks = np.full((LANDMARK_COUNT, 2), np.nan, np.float32)
+        mask = image.max(axis=2) > 0
+    if not mask.any():
+        raise ImageError("The crop shows no face: it is black outside the face region, not inside it.")
+    return FaceCrop(image * mask[..., None], image, mask, whole, landmarks)
 
 
 def resample(

@@ -15,6 +15,7 @@
     ├── NoFaceError                     422 NOT_FOUND
     ├── FaceModelError                  500 INTERNAL
     ├── MissingDependencyError          500 INTERNAL
+    ├── DeadlineError                   504 DEADLINE_EXCEEDED
     └── BackendError                    503 UNAVAILABLE
 
 Every message says what is wrong and what to do about it; none carries pixels of a photo.
@@ -118,6 +119,14 @@ class MissingDependencyError(InverseFaceNetError):
     """An optional package is not installed; the message names the extra that brings it."""
 
     slug = "missing-dependency"
+
+
+class DeadlineError(InverseFaceNetError):
+    """The time that the caller gave has run out; what was left to do was dropped."""
+
+    slug = "deadline-exceeded"
+    http_status = 504
+    grpc_code = "DEADLINE_EXCEEDED"
 
 
 class BackendError(InverseFaceNetError):

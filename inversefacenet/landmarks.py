@@ -24,9 +24,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from PIL import Image
 
+from inversefacenet.crop import check_landmarks
 from inversefacenet.dlib_models import DlibModels, import_dlib
 from inversefacenet.errors import ImageError, LandmarkError, NoFaceError
 from inversefacenet.face_patch import Box, FacePatch, overlap, rotation, square
+from inversefacenet.stages import stage
 
 MINIMUM_SIZE = 20.0
 """Faces narrower than this many photo pixels are not looked for: too little to reconstruct from."""
@@ -78,13 +80,20 @@ class Face:
     Attributes:
         box: (left, top, right, bottom) in photo pixels; may reach beyond the photo.
         score: Margin of the frontal detector, -1 to about 3. Below 0 only for faces in profile, strongly
-            turned or covered, whose landmarks are doubtful.
+            turned or covered, whose landmarks are doubtful. NaN where no detector was asked.
         landmarks: The 68 iBUG points in photo pixels; may lie outside the photo where the face is cut off.
     """
 
     box: Box
     score: float
     landmarks: Float32[np.ndarray, "68 2"]
+
+    @classmethod
+    def known(cls, landmarks: Float[np.ndarray, "68 2"]) -> Face:
+        """Make a face of landmarks that somebody else has found; its box is theirs."""
+        points = check_landmarks(landmarks)
+        left, top, right, bottom = (float(edge) for edge in (*points.min(axis=0), *points.max(axis=0)))
+        return cls((left, top, right, bottom), math.nan, points)
 
     @property
     def area(self) -> float:
@@ -137,6 +146,7 @@ class FaceDetector:
         *,
         faces: Literal["largest", "all"] = "all",
         minimum_size: float | None = None,
+        limit: int | None = None,
     ) -> list[Face]:
         """Find the faces of a photo of any size in bounded time.
 
@@ -145,6 +155,7 @@ class FaceDetector:
             faces: "largest" stops at the coarsest copy that shows a face, and predicts the landmarks of
                 the largest one alone.
             minimum_size: Overrides the detector's own limit for this photo.
+            limit: Keep the largest faces only, at most so many.
 
         Returns:
             At least one face, ordered by the area of the box, largest first.
@@ -156,16 +167,17 @@ class FaceDetector:
         """
         _check(image)
         least = self.minimum_size if minimum_size is None else minimum_size
-        found = self.search(image, faces=faces, minimum_size=least)
+        with stage("detect"):
+            found = self.search(image, faces=faces, minimum_size=least)
         if not found:
             raise NoFaceError(
                 "No face was found. Use a photo in which the face is upright, turned to the camera, evenly "
                 "lit and uncovered; if it is small in the photo, crop the photo to the head and shoulders."
             )
         found.sort(key=lambda one: one.width, reverse=True)
-        if faces == "largest":
-            found = found[:1]
-        return [Face(one.box, one.score, self._align(image, one.box, one.roll)) for one in found]
+        found = found[: 1 if faces == "largest" else limit]
+        with stage("landmarks"):
+            return [Face(one.box, one.score, self._align(image, one.box, one.roll)) for one in found]
 
     def landmarks_only(
         self, image: UInt8[np.ndarray, "height width 3"], box: Sequence[float] | Float[np.ndarray, "4"]

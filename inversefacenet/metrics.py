@@ -31,8 +31,8 @@ class Quality:
         photometric_visible: RMSE over the pixels that the mesh covers.
         iou: Intersection over union of input mask and model mask.
         iou_hull: The same of the two landmark polygons.
-        landmark: Mean distance of the 66 points in crop pixels.
-        nme: `landmark` over the distance of the outer eye corners.
+        landmark: Mean distance of the 66 points in crop pixels; NaN where the crop's are not known.
+        nme: `landmark` over the distance of the outer eye corners; NaN likewise.
     """
 
     photometric: float

@@ -17,6 +17,7 @@ from inversefacenet.metrics import Quality, measure
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.parameters import Parameters
 from inversefacenet.rendering import Rendering, render
+from inversefacenet.stages import stage
 
 
 @runtime_checkable
@@ -24,10 +25,28 @@ class Detector(Protocol):
     """Finds faces and their 68 landmarks."""
 
     def detect(
-        self, image: UInt8[np.ndarray, "height width 3"], *, faces: Literal["largest", "all"]
+        self,
+        image: UInt8[np.ndarray, "height width 3"],
+        *,
+        faces: Literal["largest", "all"],
+        minimum_size: float | None = None,
+        limit: int | None = None,
     ) -> list[Face]:
         """Return the largest face or all, largest first; raises NoFaceError if there is none."""
         ...
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face that the network has not seen yet.
+
+    Attributes:
+        face: Where it lies in the photo.
+        crop: The masked crop that the network is to see.
+    """
+
+    face: Face
+    crop: FaceCrop
 
 
 @dataclass(frozen=True)
@@ -119,21 +138,75 @@ class Reconstructor:
             NoFaceError: If the photo shows no face that the detector finds.
             BackendError: If the network can't answer.
         """
-        return self.reconstruct_faces(image, self.detector.detect(image, faces=faces))
+        return self._complete(self.find(image, faces))
 
     def reconstruct_faces(
         self, image: UInt8[np.ndarray, "height width 3"], faces: Sequence[Face]
     ) -> list[Reconstruction]:
         """Reconstruct faces whose landmarks are known, in one pass of the network."""
-        crops = [crop_face(image, face.landmarks) for face in faces]
-        if not crops:
-            return []
-        thetas = self.backend.infer(np.stack([crop.image for crop in crops]))
+        return self._complete(self.cut(image, faces))
+
+    def find(
+        self,
+        image: UInt8[np.ndarray, "height width 3"],
+        faces: Literal["largest", "all"] = "largest",
+        *,
+        minimum_size: float | None = None,
+        limit: int | None = None,
+    ) -> list[FoundFace]:
+        """Do what comes before the network: find the faces of a photo and cut them out.
+
+        Args:
+            image: An sRGB photo, upright.
+            faces: Only the largest face, or all of them.
+            minimum_size: Least width of a face in photo pixels; by default the detector's own limit.
+            limit: Keep the largest faces only, at most so many.
+
+        Raises:
+            NoFaceError: If the photo shows no face that the detector finds.
+        """
+        found = self.detector.detect(image, faces=faces, minimum_size=minimum_size, limit=limit)
+        return self.cut(image, found)
+
+    def cut(self, image: UInt8[np.ndarray, "height width 3"], faces: Sequence[Face]) -> list[FoundFace]:
+        """Cut out faces whose landmarks are known.
+
+        Raises:
+            LandmarkError: If the landmarks of one are none.
+        """
+        with stage("crop"):
+            return [FoundFace(face, crop_face(image, face.landmarks)) for face in faces]
+
+    def infer(
+        self, found: Sequence[FoundFace], *, timeout: float | None = None
+    ) -> Float32[np.ndarray, "faces 350"]:
+        """Ask the network for the parameters of all faces at once.
+
+        Raises:
+            BackendError: If it can't answer.
+            DeadlineError: If it doesn't within `timeout` seconds.
+        """
+        with stage("infer"):
+            return self.backend.infer(stack_crops(found), timeout=timeout)
+
+    def finish(
+        self, found: Sequence[FoundFace], thetas: Float32[np.ndarray, "faces 350"]
+    ) -> list[Reconstruction]:
+        """Do what comes after the network: render and measure each face."""
         return [
-            self._finish(face, crop, Parameters.from_vector(theta))
-            for face, crop, theta in zip(faces, crops, thetas, strict=True)
+            self._finish(one, Parameters.from_vector(theta)) for one, theta in zip(found, thetas, strict=True)
         ]
 
-    def _finish(self, face: Face, crop: FaceCrop, parameters: Parameters) -> Reconstruction:
+    def _complete(self, found: Sequence[FoundFace]) -> list[Reconstruction]:
+        return self.finish(found, self.infer(found)) if found else []
+
+    def _finish(self, found: FoundFace, parameters: Parameters) -> Reconstruction:
         rendering = render(self.model, parameters)
-        return Reconstruction(face, crop, parameters, self.model, rendering, measure(crop, rendering))
+        with stage("measure"):
+            quality = measure(found.crop, rendering)
+        return Reconstruction(found.face, found.crop, parameters, self.model, rendering, quality)
+
+
+def stack_crops(found: Sequence[FoundFace]) -> UInt8[np.ndarray, "faces 240 240 3"]:
+    """Return what the network takes: the masked crops, one behind the other."""
+    return np.stack([one.crop.image for one in found])

@@ -22,6 +22,7 @@ from inversefacenet.illumination import irradiance
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.parameters import Parameters
 from inversefacenet.rasterizer import Fragments, interpolate, rasterize, vertex_normals
+from inversefacenet.stages import stage
 
 
 @dataclass(frozen=True)
@@ -83,17 +84,20 @@ def render(
     Returns:
         The picture and all that is known of it.
     """
-    vertices, colours = pose_and_shade(model, parameters)
-    landmarks = landmark_points(model, vertices, float(parameters.rotation[2]))
+    with stage("geometry"):
+        vertices, colours = pose_and_shade(model, parameters)
+        landmarks = landmark_points(model, vertices, float(parameters.rotation[2]))
     if placement is None:
         placement = fit_placement(landmarks66(landmarks), size, margin=size / CROP_SIZE)
     height, width = shape or (size, size)
-    fragments = rasterize(screen_points(vertices, placement), model.triangles, height, width)
-    picture = to_uint8(interpolate(fragments, model.triangles, colours))
+    with stage("render"):
+        fragments = rasterize(screen_points(vertices, placement), model.triangles, height, width)
+        picture = to_uint8(interpolate(fragments, model.triangles, colours))
+        model_mask = painted_pixels(model, fragments)
     return Rendering(
         image=picture * fragments.mask[..., None],
         mask=fragments.mask,
-        model_mask=painted_pixels(model, fragments),
+        model_mask=model_mask,
         fragments=fragments,
         landmarks=placement.apply(landmarks).astype(np.float32),
         placement=placement,

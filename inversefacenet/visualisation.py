@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 from inversefacenet.camera import CROP_SIZE, Placement, fit_placement, landmark_points, project
 from inversefacenet.colour import to_linear, to_uint8
 from inversefacenet.crop import face_mask, landmarks66
+from inversefacenet.errors import LandmarkError
 from inversefacenet.illumination import irradiance
 from inversefacenet.morphable_model import MOUTH_PART, MorphableModel
 from inversefacenet.parameters import Parameters
@@ -51,6 +52,9 @@ _STUDIO_LIGHT: Final = np.outer(
 )
 
 
+_Piece = tuple[slice, slice, Float32[np.ndarray, "height width 3"], Float32[np.ndarray, "height width"]]
+
+
 @dataclass(frozen=True, eq=False)
 class _Figure:
     """A face ready to be drawn: vertices in camera axes, their linear colours, and where it lies."""
@@ -69,19 +73,39 @@ class _Figure:
 
 
 def face_picture(
-    model: MorphableModel, parameters: Parameters, size: int = CROP_SIZE
-) -> UInt8[np.ndarray, "size size 3"]:
-    """Render a face over black, placed as in the crop, with smooth edges.
+    model: MorphableModel,
+    parameters: Parameters,
+    size: int = CROP_SIZE,
+    *,
+    geometry: bool = False,
+    background: tuple[int, int, int] | None = PLAIN_BACKGROUND,
+) -> UInt8[np.ndarray, "size size channels"]:
+    """Render a face, placed as in the crop, with smooth edges.
 
     Args:
         model: The face model.
         parameters: The face.
         size: Side of the picture in pixels.
+        geometry: Draw grey clay in fixed light instead of skin in the face's own.
+        background: sRGB of what the face doesn't cover; None leaves it transparent.
+
+    Returns:
+        An RGB picture; RGBA, not premultiplied, where the background is transparent.
+
+    Raises:
+        LandmarkError: If the parameters are so large that the face has no finite extent.
     """
     vertices, colours = pose_and_shade(model, parameters)
+    if not (np.isfinite(project(vertices)).all() and np.isfinite(colours).all()):
+        raise LandmarkError("The parameters are so large that they lead to no finite face.")
     landmarks = landmark_points(model, vertices, float(parameters.rotation[2]))
     placement = fit_placement(landmarks66(landmarks), size, margin=size / CROP_SIZE)
-    return _draw(_plain(size), _Figure(model, vertices, colours, placement), painted_only=False)
+    if geometry:
+        colours = _clay_colours(model, vertices)
+    figure = _Figure(model, vertices, colours, placement)
+    if background is None:
+        return _cut_out(figure, size)
+    return _draw(_plain(size, background), figure, painted_only=False)
 
 
 def overlay(
@@ -116,7 +140,11 @@ def contour_picture(
     """Draw both masks' outlines on the enlarged crop: red the input's, green the model's (Figure 9)."""
     crop, rendering = reconstruction.crop, reconstruction.rendering
     samples = _SAMPLES * size
-    input_mask = face_mask(crop.landmarks * (samples / CROP_SIZE), samples)
+    if np.isfinite(crop.landmarks).all():
+        input_mask = face_mask(crop.landmarks * (samples / CROP_SIZE), samples)
+    else:  # a crop that came without its landmarks
+        nearest = np.arange(samples) * CROP_SIZE // samples
+        input_mask = crop.mask[np.ix_(nearest, nearest)]
     placement = _enlarged(rendering.placement, samples)
     fragments = rasterize(
         screen_points(rendering.vertices, placement), reconstruction.model.triangles, samples, samples
@@ -140,12 +168,8 @@ def geometry_picture(
         over_crop: Lay the painted region over the enlarged crop instead of the whole mesh over black.
     """
     model, rendering = reconstruction.model, reconstruction.rendering
-    inside = model.vertex_part == model.part_names.index(MOUTH_PART)
-    clay = np.where(inside, _MOUTH_CLAY, _CLAY)[:, None]
-    normals = vertex_normals(rendering.vertices, model.triangles)
-    colours = (clay * irradiance(normals, _STUDIO_LIGHT)).astype(np.float32)
     placement = _enlarged(rendering.placement, size)
-    figure = _Figure(model, rendering.vertices, colours, placement)
+    figure = _Figure(model, rendering.vertices, _clay_colours(model, rendering.vertices), placement)
     ground = _enlarged_crop(reconstruction, size) if over_crop else _plain(size)
     return _draw(ground, figure, painted_only=over_crop)
 
@@ -193,8 +217,17 @@ def _enlarged_crop(reconstruction: Reconstruction, size: int) -> UInt8[np.ndarra
     return np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def _plain(size: int) -> UInt8[np.ndarray, "size size 3"]:
-    return np.full((size, size, 3), PLAIN_BACKGROUND, np.uint8)
+def _plain(size: int, colour: tuple[int, int, int] = PLAIN_BACKGROUND) -> UInt8[np.ndarray, "size size 3"]:
+    return np.full((size, size, 3), colour, np.uint8)
+
+
+def _clay_colours(
+    model: MorphableModel, vertices: Float32[np.ndarray, "vertices 3"]
+) -> Float32[np.ndarray, "vertices 3"]:
+    inside = model.vertex_part == model.part_names.index(MOUTH_PART)
+    clay = np.where(inside, _MOUTH_CLAY, _CLAY)[:, None]
+    normals = vertex_normals(vertices, model.triangles)
+    return (clay * irradiance(normals, _STUDIO_LIGHT)).astype(np.float32)
 
 
 def _draw(
@@ -202,22 +235,38 @@ def _draw(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw a face over a copy of a picture."""
     picture = ground.copy()
-    height, width = ground.shape[:2]
-    left, top, right, bottom = figure.box(painted_only)
-    columns = slice(max(int(np.floor(left)), 0), min(int(np.ceil(right)), width))
-    rows = slice(max(int(np.floor(top)), 0), min(int(np.ceil(bottom)), height))
-    if columns.start >= columns.stop or rows.start >= rows.stop:
-        return picture
-    area = (columns.stop - columns.start) * (rows.stop - rows.start)
-    samples = _SAMPLES if area <= _FINE_LIMIT else 1
-    weights = _painted_weights(figure.model) if painted_only else None
-    for strip in _strips(rows, columns.stop - columns.start, samples):
+    for strip, columns, light, alpha in _layers(figure, picture.shape[:2], painted_only):
         region = picture[strip, columns]
-        light, alpha = _layer(figure, strip, columns, samples, weights)
         touched = alpha > 0
         blended = light + (1 - alpha[..., None]) * to_linear(region)
         region[touched] = to_uint8(blended[touched])
     return picture
+
+
+def _cut_out(figure: _Figure, size: int) -> UInt8[np.ndarray, "size size 4"]:
+    """Draw a face over nothing; colours are those of the face alone, also where it covers a part."""
+    picture = np.zeros((size, size, 4), np.uint8)
+    for strip, columns, light, alpha in _layers(figure, (size, size), painted_only=False):
+        region = picture[strip, columns]
+        touched = alpha > 0
+        region[touched, :3] = to_uint8(light[touched] / alpha[touched, None])
+        region[touched, 3] = np.rint(255 * alpha[touched])
+    return picture
+
+
+def _layers(figure: _Figure, shape: tuple[int, int], painted_only: bool) -> Iterator[_Piece]:
+    """Draw a face in strips, each with its rows, columns, light and coverage; see `_layer`."""
+    height, width = shape
+    left, top, right, bottom = figure.box(painted_only)
+    columns = slice(max(int(np.floor(left)), 0), min(int(np.ceil(right)), width))
+    rows = slice(max(int(np.floor(top)), 0), min(int(np.ceil(bottom)), height))
+    if columns.start >= columns.stop or rows.start >= rows.stop:
+        return
+    area = (columns.stop - columns.start) * (rows.stop - rows.start)
+    samples = _SAMPLES if area <= _FINE_LIMIT else 1
+    weights = _painted_weights(figure.model) if painted_only else None
+    for strip in _strips(rows, columns.stop - columns.start, samples):
+        yield (strip, columns, *_layer(figure, strip, columns, samples, weights))
 
 
 def _strips(rows: slice, width: int, samples: int) -> Iterator[slice]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from typing import Any
 START_SECONDS = 300.0
 ANSWER_SECONDS = 120.0
 STOP_SECONDS = 60.0
+GRPC_PORT = 50051
 PARTS = "mesh,rendering,overlay,contours"
 
 
@@ -57,8 +59,7 @@ def serve(options: argparse.Namespace) -> int:
     check_port(options.port)
     server = f"http://127.0.0.1:{options.port}"
     environment = {**os.environ, "IFN_HOST": "127.0.0.1", "IFN_PORT": str(options.port)}
-    # The workers are the parallelism: threads within small matrix products get in each other's way.
-    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
+    environment.setdefault("IFN_GRPC_PORT", str(free_port(GRPC_PORT)))
     service = subprocess.Popen([sys.executable, "-m", "services.gateway"], env=environment)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -71,7 +72,8 @@ def serve(options: argparse.Namespace) -> int:
         wait_ready(server, service)
         summary = send(server, options.photo, options.output_dir)
         if not options.once:
-            print(f"Serving on {server} (documentation: {server}/docs). Ctrl-C ends it.")
+            grpc = environment["IFN_GRPC_PORT"]
+            print(f"Serving on {server} (documentation: {server}/docs), gRPC on port {grpc}. Ctrl-C ends it.")
             print(summary, flush=True)
             return service.wait()
     finally:
@@ -101,6 +103,17 @@ def check_port(port: int) -> None:
             raise DemoError(
                 f"port {port} can't be used ({error.strerror}). Choose another one: make run PORT=8001"
             ) from error
+
+
+def free_port(wanted: int) -> int:
+    """Return the wanted port, or another one if a program listens there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for port in (wanted, 0):
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return int(probe.getsockname()[1])
+    return 0
 
 
 def wait_ready(server: str, service: subprocess.Popen[bytes]) -> None:

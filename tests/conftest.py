@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 # From here on each annotated function of these packages checks its arguments' and results' types and
 # array shapes. It must come before their first import, so this file imports them in its fixtures.
-install_import_hook(["inversefacenet", "training"], "shape_checks.check")
+install_import_hook(["inversefacenet", "training", "deploy"], "shape_checks.check")
 
 
 @pytest.fixture(scope="session")

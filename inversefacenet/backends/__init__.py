@@ -14,16 +14,23 @@ class InferenceBackend(Protocol):
 
     Attributes:
         name: Name of the engine, for answers and metrics.
-        digest: SHA-256 of the network's file.
+        digest: SHA-256 of the network's file; empty as long as an engine elsewhere hasn't said it yet.
     """
 
     name: str
     digest: str
 
-    def infer(self, crops: UInt8[np.ndarray, "faces 240 240 3"]) -> Float32[np.ndarray, "faces 350"]:
+    def infer(
+        self, crops: UInt8[np.ndarray, "faces 240 240 3"], *, timeout: float | None = None
+    ) -> Float32[np.ndarray, "faces 350"]:
         """Run the network on masked sRGB crops.
+
+        Args:
+            crops: The crops; none is fine.
+            timeout: Seconds that the caller waits. Engines in the process can't be interrupted and ignore it.
 
         Raises:
             BackendError: If the engine can't answer.
+            DeadlineError: If it doesn't answer in time.
         """
         ...

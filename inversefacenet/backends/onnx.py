@@ -79,8 +79,14 @@ class OnnxBackend:
         self._input_name = inputs[0].name
         self.digest = hashlib.sha256(content).hexdigest()
 
-    def infer(self, crops: UInt8[np.ndarray, "faces 240 240 3"]) -> Float32[np.ndarray, "faces 350"]:
+    def infer(
+        self, crops: UInt8[np.ndarray, "faces 240 240 3"], *, timeout: float | None = None
+    ) -> Float32[np.ndarray, "faces 350"]:
         """Run the network on masked sRGB crops.
+
+        Args:
+            crops: The crops; none is fine.
+            timeout: Not used: an inference that has begun can't be interrupted.
 
         Raises:
             BackendError: If ONNX Runtime refuses, or the network returns numbers that aren't finite.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +24,13 @@ from inversefacenet.cli.output import (
     write_picture,
 )
 from inversefacenet.cli.parameter_file import reconstruction_document, write_document
+from inversefacenet.cli.server import add_server_options, open_client
 from inversefacenet.errors import InverseFaceNetError
 
 if TYPE_CHECKING:
     from inversefacenet.reconstruction import Reconstruction, Reconstructor
+
+Attempt = Callable[[], list[dict[str, Any]]]
 
 _NAMES_AT_THE_END = 10
 
@@ -38,7 +43,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="reconstruct the faces of photos",
         description="Reconstruct the faces of photos. For photo.jpg it writes photo.parameters.json, "
         "photo.glb, photo.rendering.png, photo.overlay.png (the face over the whole photo), "
-        "photo.contours.png (red: the photo's face mask, green: the model's) and photo.geometry.png.",
+        "photo.contours.png (red: the photo's face mask, green: the model's) and photo.geometry.png. With "
+        "--server a service does the work and the files are the same.",
     )
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="a photo's file")
     parser.add_argument("--output-dir", type=Path, required=True, metavar="DIR", help="where the files go")
@@ -70,29 +76,32 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object a line for each face and each failure"
     )
-    parser.set_defaults(run=run)
+    add_server_options(parser)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct all photos; those that fail are reported, and the others done all the same."""
+    if options.server is not None and options.model is not None:
+        options.parser.error("--model and --server exclude each other: the server has its own network")
     started = time.perf_counter()
     options.output_dir.mkdir(parents=True, exist_ok=True)
-    reconstructor = make_reconstructor(options.model, options.face_model)
     qualities: list[dict[str, float]] = []
     failed: list[Path] = []
     pairs = list(zip(options.photos, output_names(options.photos), strict=True))
-    for photo, name in progress(pairs, len(pairs), "photo"):
-        try:
-            answers = reconstruct_photo(reconstructor, photo, name, options)
-        except (InverseFaceNetError, OSError) as error:
-            if options.debug:
-                raise
-            failed.append(photo)
-            _report_failure(photo, error, as_json=options.json)
-            continue
-        for answer in answers:
-            _report_face(answer, as_json=options.json)
-            qualities.append(answer["quality"])
+    with _attempts(pairs, options) as attempts:
+        for photo, attempt in progress(attempts, len(pairs), "photo"):
+            try:
+                answers = attempt()
+            except (InverseFaceNetError, OSError) as error:
+                if options.debug:
+                    raise
+                failed.append(photo)
+                _report_failure(photo, error, as_json=options.json)
+                continue
+            for answer in answers:
+                _report_face(answer, as_json=options.json)
+                qualities.append(answer["quality"])
     if not options.json:
         say(_summary(len(pairs), len(failed), qualities, time.perf_counter() - started))
     if failed and len(pairs) > 1:
@@ -100,6 +109,23 @@ def run(options: argparse.Namespace) -> int:
         more = ", ..." if len(failed) > _NAMES_AT_THE_END else ""
         complain(f"{len(failed)} of {len(pairs)} photos failed: {named}{more}")
     return 1 if failed else 0
+
+
+@contextmanager
+def _attempts(
+    pairs: Sequence[tuple[Path, str]], options: argparse.Namespace
+) -> Iterator[Iterable[tuple[Path, Attempt]]]:
+    """Give each photo the function that reconstructs it here, or waits for a server to have done so."""
+    if options.server is None:
+        reconstructor = make_reconstructor(options.model, options.face_model)
+        yield (
+            (photo, partial(reconstruct_photo, reconstructor, photo, name, options)) for photo, name in pairs
+        )
+        return
+    from inversefacenet.cli.remote import RemotePhotos
+
+    with open_client(options) as client, closing(RemotePhotos(client, options).attempts(pairs)) as attempts:
+        yield attempts
 
 
 def make_reconstructor(network: Path | None, face_model: Path | None) -> Reconstructor:
@@ -209,7 +235,8 @@ def _report_failure(photo: Path, error: Exception, *, as_json: bool) -> None:
     detail = describe(error)
     complain(detail if detail.startswith(f"{photo}:") else f"{photo}: {detail}")
     if as_json:
-        code = error.slug if isinstance(error, InverseFaceNetError) else "file-system"
+        known = getattr(error, "code", error.slug) if isinstance(error, InverseFaceNetError) else None
+        code = known or "file-system"
         say(json.dumps({"photo": str(photo), "error": {"code": code, "detail": detail}}))
 
 

@@ -16,6 +16,8 @@ from inversefacenet.cli.output import (
     write_picture,
 )
 from inversefacenet.cli.parameter_file import read_parameters
+from inversefacenet.cli.remote_files import mesh_format
+from inversefacenet.cli.server import add_server_options
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -36,6 +38,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--mesh", type=Path, metavar="FILE", help="the mesh's file (.glb, .obj, .ply)")
     add_mesh_options(parser)
     add_face_model_option(parser)
+    add_server_options(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -43,13 +46,17 @@ def run(options: argparse.Namespace) -> int:
     """Write what was asked for."""
     if options.output is None and options.mesh is None:
         options.parser.error("name a picture with --output, a mesh with --mesh, or both")
-    from inversefacenet.export import face_mesh, mesh_format, write_mesh
-    from inversefacenet.visualisation import face_picture
-
     for path, check in ((options.output, check_picture_name), (options.mesh, mesh_format)):
         if path is not None:
             check(path)
             path.parent.mkdir(parents=True, exist_ok=True)
+    if options.server is not None:
+        from inversefacenet.cli.remote import render
+
+        return render(options)
+    from inversefacenet.export import face_mesh, write_mesh
+    from inversefacenet.visualisation import face_picture
+
     model = load_face_model(options.face_model)
     parameters = read_parameters(options.parameters, model)
     if options.output is not None:

@@ -1,123 +1,202 @@
-"""Turns reconstructions into the answer of `schemas`; runs in a worker, for it encodes pictures."""
+"""What is answered about a photo, before anyone has written it as JSON, msgpack or protobuf."""
 
 from __future__ import annotations
 
-import base64
+import math
 import uuid
-from collections.abc import Set
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float32, UInt8
 
 from inversefacenet.camera import CAMERA_DISTANCE
 from inversefacenet.image import encode_png
-from services.gateway.schemas import (
-    Box,
-    FaceAnswer,
-    FaceParameters,
-    FacePictures,
-    FaceQuality,
-    ImageInfo,
-    Mesh,
-    ModelInfo,
-    Part,
-    PhotoPlacement,
-    Picture,
-    ReconstructionAnswer,
-)
+from inversefacenet.stages import stage
+from services.gateway.jobs import Output
+from services.gateway.schemas import ModelInfo, Part
 
 if TYPE_CHECKING:
+    from inversefacenet.metrics import Quality
+    from inversefacenet.parameters import Parameters
     from inversefacenet.reconstruction import Reconstruction
 
-_FACE_PICTURES = frozenset({Part.RENDERING, Part.CONTOURS})
+PNG: str = "image/png"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that belongs to an answer.
+
+    Attributes:
+        name: What it could be called on a disk.
+        content: Its bytes.
+        media_type: Its media type.
+        format: Its format's short name: png, glb, obj or ply.
+        size: Width and height in pixels, of pictures.
+    """
+
+    name: str
+    content: bytes
+    media_type: str
+    format: str
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class FaceResult:
+    """One reconstructed face.
+
+    Attributes:
+        box: Left, top, right, bottom in photo pixels.
+        score: The detector's confidence; None where it wasn't asked.
+        landmarks: The 68 points in photo pixels; None where nobody knows them.
+        parameters: The 350 numbers.
+        quality: How well they explain the photo.
+        camera_distance: Millimetres from the pinhole to the model's origin.
+        scale: Photo pixels per unit of the image plane.
+        offset: Photo pixel of the optical axis.
+        crop_scale: Crop pixels per photo pixel.
+        crop_offset: crop = crop_scale * photo + crop_offset.
+        mesh: If asked for.
+        rendering: If asked for.
+        contours: If asked for.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float | None
+    landmarks: Float32[np.ndarray, "68 2"] | None
+    parameters: Parameters
+    quality: Quality
+    camera_distance: float
+    scale: float
+    offset: tuple[float, float]
+    crop_scale: float
+    crop_offset: tuple[float, float]
+    mesh: File | None = None
+    rendering: File | None = None
+    contours: File | None = None
+
+
+@dataclass
+class PhotoAnswer:
+    """The faces of one photo, largest first.
+
+    Attributes:
+        id: Names this reconstruction.
+        model: What made it.
+        size: Width and height of the upright photo in pixels.
+        faces: At least one.
+        truncated: There are more faces than the service's limit; the smallest were left out.
+        overlay: If asked for.
+        timings_ms: Milliseconds by stage.
+    """
+
+    id: str
+    model: ModelInfo
+    size: tuple[int, int]
+    faces: list[FaceResult]
+    truncated: bool = False
+    overlay: File | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    def files(self) -> list[File]:
+        """Return all files that belong to the answer."""
+        files = [file for face in self.faces for file in (face.mesh, face.rendering, face.contours)]
+        return [file for file in (*files, self.overlay) if file is not None]
 
 
 def answer_faces(
-    image: UInt8[np.ndarray, "height width 3"],
-    reconstructions: list[Reconstruction],
+    image: UInt8[np.ndarray, "height width 3"] | None,
+    size: tuple[int, int],
+    reconstructions: Sequence[Reconstruction],
     model: ModelInfo,
-    parts: Set[Part],
-) -> ReconstructionAnswer:
-    """Build the answer for one photo, without its timings.
+    output: Output,
+    *,
+    truncated: bool = False,
+) -> PhotoAnswer:
+    """Collect what the caller wants to know about a photo's faces, without timings.
 
     Args:
-        image: The decoded photo.
+        image: The decoded photo; wanted for the overlay alone.
+        size: Its width and height.
         reconstructions: Its faces, largest first.
         model: What made them.
-        parts: What the caller wants to have.
+        output: What the caller wants to have.
+        truncated: More faces were found than are given here.
     """
     from inversefacenet.visualisation import overlay
 
-    height, width = image.shape[:2]
-    return ReconstructionAnswer(
-        id=uuid.uuid4().hex,
-        model=model,
-        image=ImageInfo(width=width, height=height),
-        faces=[_answer_face(reconstruction, parts) for reconstruction in reconstructions],
-        overlay=_picture(overlay(image, reconstructions)) if Part.OVERLAY in parts else None,
-        timings_ms={},
-    )
+    faces = [
+        answer_face(reconstruction, output, number) for number, reconstruction in enumerate(reconstructions)
+    ]
+    laid_over = None
+    if Part.OVERLAY in output.parts and image is not None:
+        with stage("render"):
+            picture = overlay(image, list(reconstructions))
+        laid_over = picture_file("overlay.png", picture)
+    return PhotoAnswer(uuid.uuid4().hex, model, size, faces, truncated, laid_over)
 
 
-def _answer_face(reconstruction: Reconstruction, parts: Set[Part]) -> FaceAnswer:
+def answer_face(reconstruction: Reconstruction, output: Output, number: int = 0) -> FaceResult:
+    """Collect what the caller wants to know about one face; `number` names its files."""
     face, crop = reconstruction.face, reconstruction.crop
     left, top, right, bottom = (float(edge) for edge in face.box)
     placement = reconstruction.photo_placement
-    parameters = reconstruction.parameters
-    return FaceAnswer(
-        box=Box(left=left, top=top, right=right, bottom=bottom),
-        score=float(face.score),
-        landmarks68=_short(face.landmarks),
-        parameters=FaceParameters(
-            rotation=_short(parameters.rotation),
-            shape=_short(parameters.shape),
-            expression=_short(parameters.expression),
-            reflectance=_short(parameters.reflectance),
-            illumination=_short(parameters.illumination),
-        ),
-        placement=PhotoPlacement(
-            camera_distance=CAMERA_DISTANCE,
-            scale=float(placement.scale),
-            offset=[float(value) for value in placement.offset],
-            crop_scale=float(crop.placement.scale),
-            crop_offset=[float(value) for value in crop.placement.offset],
-        ),
-        quality=FaceQuality(**reconstruction.quality.to_dict()),
-        mesh=_mesh(reconstruction) if Part.MESH in parts else None,
-        pictures=_pictures(reconstruction, parts) if parts & _FACE_PICTURES else None,
+    parts = output.parts
+    return FaceResult(
+        box=(left, top, right, bottom),
+        score=None if math.isnan(face.score) else float(face.score),
+        landmarks=face.landmarks if np.isfinite(face.landmarks).all() else None,
+        parameters=reconstruction.parameters,
+        quality=reconstruction.quality,
+        camera_distance=CAMERA_DISTANCE,
+        scale=float(placement.scale),
+        offset=(float(placement.offset[0]), float(placement.offset[1])),
+        crop_scale=float(crop.placement.scale),
+        crop_offset=(float(crop.placement.offset[0]), float(crop.placement.offset[1])),
+        mesh=_mesh(reconstruction, output, number) if Part.MESH in parts else None,
+        rendering=_rendering(reconstruction, output, number) if Part.RENDERING in parts else None,
+        contours=_contours(reconstruction, number) if Part.CONTOURS in parts else None,
     )
 
 
-def _mesh(reconstruction: Reconstruction) -> Mesh:
-    from inversefacenet.export import mesh_of, mesh_to_bytes
-
-    return Mesh(base64=_base64(mesh_to_bytes(mesh_of(reconstruction), "glb")))
-
-
-def _pictures(reconstruction: Reconstruction, parts: Set[Part]) -> FacePictures:
-    from inversefacenet.visualisation import PICTURE_SIZE, contour_picture, face_picture
-
-    pictures = FacePictures()
-    if Part.RENDERING in parts:
-        rendering = face_picture(reconstruction.model, reconstruction.parameters, PICTURE_SIZE)
-        pictures.rendering = _picture(rendering)
-    if Part.CONTOURS in parts:
-        pictures.contours = _picture(contour_picture(reconstruction))
-    return pictures
+def picture_file(name: str, pixels: UInt8[np.ndarray, "height width channels"]) -> File:
+    """Encode a picture as PNG."""
+    with stage("encode"):
+        return File(name, encode_png(pixels), PNG, "png", (pixels.shape[1], pixels.shape[0]))
 
 
-def _picture(pixels: UInt8[np.ndarray, "height width 3"]) -> Picture:
-    return Picture(width=pixels.shape[1], height=pixels.shape[0], base64=_base64(encode_png(pixels)))
+def _mesh(reconstruction: Reconstruction, output: Output, number: int) -> File:
+    from inversefacenet.export import mesh_of
+
+    with stage("encode"):
+        mesh = mesh_of(reconstruction, output.mesh_space, output.mesh_colours)
+        return mesh_file(mesh, output, f"face{number}")
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
+def mesh_file(mesh: object, output: Output, name: str) -> File:
+    """Encode a mesh in the format that was asked for; OBJ comes as a ZIP with its material."""
+    from inversefacenet.export import MEDIA_TYPES, Mesh, mesh_to_bytes
+
+    assert isinstance(mesh, Mesh)
+    form = output.mesh_format
+    ending = "obj.zip" if form == "obj" else form
+    return File(f"{name}.{ending}", mesh_to_bytes(mesh, form), MEDIA_TYPES[form], form)
 
 
-def _short(values: Float[np.ndarray, "..."]) -> Any:
-    """Return nested lists of the shortest decimals that read back as the same float32 numbers."""
-    single = np.asarray(values, np.float32)
-    if single.ndim > 1:
-        return [_short(row) for row in single]
-    return [float(str(value)) for value in single]
+def _rendering(reconstruction: Reconstruction, output: Output, number: int) -> File:
+    from inversefacenet.visualisation import face_picture
+
+    with stage("render"):
+        picture = face_picture(reconstruction.model, reconstruction.parameters, output.size)
+    return picture_file(f"face{number}.rendering.png", picture)
+
+
+def _contours(reconstruction: Reconstruction, number: int) -> File:
+    from inversefacenet.visualisation import contour_picture
+
+    with stage("render"):
+        picture = contour_picture(reconstruction)
+    return picture_file(f"face{number}.contours.png", picture)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,10 +11,16 @@ from fastapi import FastAPI
 
 from inversefacenet import __version__
 from inversefacenet.errors import InverseFaceNetError
-from services.gateway import routes_health, routes_reconstructions
+from services.gateway import (
+    routes_batches,
+    routes_health,
+    routes_models,
+    routes_reconstructions,
+    routes_renderings,
+)
 from services.gateway.docs_page import DOCS_URL, install_docs_page, install_openapi
-from services.gateway.engine import Engine, load_reconstructor
-from services.gateway.metrics import Metrics
+from services.gateway.engine import RemoteBackend
+from services.gateway.gateway import Gateway
 from services.gateway.middleware import RequestMiddleware
 from services.gateway.problems import install_problem_handlers
 from services.gateway.settings import Settings
@@ -32,12 +37,15 @@ DESCRIPTION: Final = (
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, reconstructor: Reconstructor | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, reconstructor: Reconstructor | None = None, remote: RemoteBackend | None = None
+) -> FastAPI:
     """Build the application; nothing is loaded until it starts.
 
     Args:
         settings: The operator's choices.
-        reconstructor: Takes the place of the one that would be loaded at start.
+        reconstructor: Works in threads, in place of the one that would be loaded at start.
+        remote: Runs the network, in place of what the settings name.
 
     Returns:
         An ASGI application.
@@ -45,25 +53,19 @@ def create_app(settings: Settings, reconstructor: Reconstructor | None = None) -
     Raises:
         MissingDependencyError: If a package of the extra `service` isn't installed.
     """
-    metrics = Metrics()
+    gateway = Gateway(settings, reconstructor, remote)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            loaded = reconstructor
-            if loaded is None:
-                loaded = await asyncio.to_thread(load_reconstructor, settings)
-            engine = Engine(settings, metrics, loaded)
-            await engine.readiness.check()
-        except InverseFaceNetError as error:
+            await gateway.open()
+        except (InverseFaceNetError, OSError) as error:
             logger.critical("can't start: %s", error)
             raise
-        app.state.engine = engine
-        logger.info("ready", extra={"model": engine.model.model_dump()})
         try:
             yield
         finally:
-            await asyncio.to_thread(engine.close)
+            await gateway.close()
 
     app = FastAPI(
         title="InverseFaceNet",
@@ -73,12 +75,17 @@ def create_app(settings: Settings, reconstructor: Reconstructor | None = None) -
         docs_url=None,
         redoc_url=None,
     )
-    app.state.settings = settings
-    app.state.metrics = metrics
-    app.add_middleware(RequestMiddleware, metrics=metrics, quiet_routes=routes_health.QUIET_ROUTES)
+    app.state.gateway = gateway
+    app.add_middleware(RequestMiddleware, gateway=gateway, quiet_routes=routes_health.QUIET_ROUTES)
     install_problem_handlers(app)
-    app.include_router(routes_reconstructions.router)
-    app.include_router(routes_health.router)
+    for routes in (
+        routes_reconstructions,
+        routes_batches,
+        routes_renderings,
+        routes_models,
+        routes_health,
+    ):
+        app.include_router(routes.router)
     install_openapi(app)
     install_docs_page(app)
 
@@ -89,6 +96,8 @@ def create_app(settings: Settings, reconstructor: Reconstructor | None = None) -
             "version": __version__,
             "documentation": DOCS_URL,
             "reconstructions": "/v1/reconstructions",
+            "renderings": "/v1/renderings",
+            "models": "/v1/models",
             "ready": "/v2/health/ready",
             "metrics": "/metrics",
         }

@@ -1,10 +1,10 @@
-"""The OpenAPI document, and the page that shows and tries it without asking any outside address."""
+"""The page that shows the OpenAPI document and tries the interface, without asking any outside address."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -12,7 +12,9 @@ from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from inversefacenet.errors import MissingDependencyError
-from services.gateway.schemas import Problem
+from services.gateway.openapi import install_openapi
+
+__all__ = ["install_docs_page", "install_openapi", "swagger_files"]
 
 DOCS_URL: Final = "/docs"
 ASSETS_URL: Final = "/docs/assets"
@@ -35,21 +37,6 @@ def swagger_files() -> Path:
     if spec is None or spec.origin is None:
         raise MissingDependencyError("Packages are missing: pip install 'inversefacenet[service]'.")
     return Path(spec.origin).parent / "static"
-
-
-def install_openapi(app: FastAPI) -> None:
-    """Add what FastAPI can't see to its OpenAPI document: the schema that all problems share."""
-    build = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = build()
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(problem.pop("$defs", {}))
-        schemas["Problem"] = problem
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def install_docs_page(app: FastAPI) -> None:

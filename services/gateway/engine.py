@@ -1,178 +1,266 @@
-"""Photo bytes in, JSON bytes out: the library behind the worker pool, each stage timed."""
+"""Photo bytes in, answer bytes out: the worker pool, and Triton between a photo's two halves."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Set
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
-from inversefacenet.image import decode_photo
-from services.gateway.answers import answer_faces
+from inversefacenet.errors import BackendError, InverseFaceNetError
 from services.gateway.context import current_notes
+from services.gateway.deadline import Deadline
+from services.gateway.errors import DrainingError, NotFoundError
+from services.gateway.jobs import Answered, PhotoJob, Prepared, RenderJob
 from services.gateway.metrics import Metrics
 from services.gateway.readiness import Readiness
-from services.gateway.schemas import FaceChoice, FaceModelInfo, ModelInfo, Part
+from services.gateway.schemas import ModelInfo
 from services.gateway.settings import Settings
-from services.gateway.workers import WorkerPool
-
-if TYPE_CHECKING:
-    from inversefacenet.reconstruction import Reconstruction, Reconstructor
+from services.gateway.tracing import Tracing
+from services.gateway.workers import Place, WorkerPool
 
 logger = logging.getLogger(__name__)
 
 
-class Engine:
-    """Holds what one process needs to answer: the reconstructor, the pool, the proof of readiness."""
+class RemoteBackend(Protocol):
+    """Runs the network elsewhere, asked from the event loop.
 
-    def __init__(self, settings: Settings, metrics: Metrics, reconstructor: Reconstructor) -> None:
+    Attributes:
+        name: Name of the engine, for answers and metrics.
+        version: Its version of the network; empty before the first contact.
+        digest: SHA-256 of the network's file; empty before the first contact.
+    """
+
+    name: str
+    version: str
+    digest: str
+
+    async def infer_async(
+        self,
+        crops: UInt8[np.ndarray, "faces 240 240 3"],
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Float32[np.ndarray, "faces 350"]:
+        """Run the network on masked sRGB crops, within so many seconds."""
+        ...
+
+    async def close_async(self) -> None:
+        """End the connection."""
+        ...
+
+
+class Engine:
+    """Holds what one service needs to answer: the pool, the remote network, the proof of readiness.
+
+    Attributes:
+        readiness: The proof that photos can be answered.
+        draining: The service is stopping and takes no new work.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        pool: WorkerPool,
+        model: ModelInfo,
+        remote: RemoteBackend | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         """Put the parts together; call it inside the running event loop.
 
         Args:
             settings: The operator's choices.
             metrics: Counters to keep.
-            reconstructor: The library's use case, loaded and warm.
+            pool: The started workers.
+            model: What they say of themselves.
+            remote: Runs the network instead of the workers.
+            tracing: Told the stages of each photo.
         """
         self._settings = settings
         self._metrics = metrics
-        self._reconstructor = reconstructor
-        self._pool = WorkerPool(settings.workers, settings.queue, metrics)
-        self.readiness = Readiness(
-            lambda: probe(reconstructor), settings.probe_interval, settings.probe_timeout, metrics
-        )
-        self.model = model_info(reconstructor)
-        metrics.model.labels(self.model.name, self.model.digest, self.model.face_model.name).set(1)
+        self._pool = pool
+        self._remote = remote
+        self._tracing = tracing or Tracing()
+        self._model = model
+        self.draining = False
+        self.readiness = Readiness(self._probe, settings.probe_interval, settings.probe_timeout, metrics)
+        metrics.backend_info.labels(remote.name if remote else model.backend).set(1)
+        self._publish()
+
+    @property
+    def model(self) -> ModelInfo:
+        """Which network and which face model answer now; at Triton another version may take over."""
+        remote, model = self._remote, self._model
+        if remote is not None and (remote.digest, remote.version) != (model.digest, model.version):
+            self._model = model.model_copy(
+                update={"version": remote.version, "digest": remote.digest, "backend": remote.name}
+            )
+            self._publish()
+        return self._model
+
+    def _publish(self) -> None:
+        self._metrics.model.clear()
+        model = self._model
+        self._metrics.model.labels(model.name, model.digest, model.face_model.name).set(1)
 
     def check_room(self) -> None:
-        """Refuse a request while the queue is full, before its body is read.
+        """Refuse a request while the queue is full or the service stops, before its body is read.
 
         Raises:
             OverloadedError: If there is no room.
+            DrainingError: If the service is stopping.
         """
+        if self.draining:
+            raise DrainingError("The service is stopping: send the request again, to another instance.")
         self._pool.check_room()
 
-    async def reconstruct(self, photo: bytes, faces: FaceChoice, parts: Set[Part]) -> bytes:
-        """Reconstruct a photo's faces in a worker.
+    def models(self) -> list[ModelInfo]:
+        """Return the networks that answer here."""
+        return [self.model]
 
-        Args:
-            photo: The file's bytes.
-            faces: The largest face or all of them.
-            parts: What the answer is to hold.
-
-        Returns:
-            A `ReconstructionAnswer` as JSON.
+    def find_model(self, name: str) -> ModelInfo:
+        """Return the network of a name.
 
         Raises:
+            NotFoundError: If there is none.
+        """
+        for model in self.models():
+            if model.name == name:
+                return model
+        known = ", ".join(model.name for model in self.models())
+        raise NotFoundError(f"There is no model of that name; there is {known}.")
+
+    async def reconstruct(self, job: PhotoJob, deadline: Deadline, *, wait: bool = False) -> Answered:
+        """Reconstruct a photo's faces.
+
+        Args:
+            job: The photo and what is wanted.
+            deadline: Until when; work that is not done by then is dropped.
+            wait: Wait for room instead of being refused, as photos of one request do for each other.
+
+        Returns:
+            The answer in the form that the job asks for.
+
+        Raises:
+            OverloadedError: If there is no room.
+            DeadlineError: If the time runs out.
             InverseFaceNetError: If the photo can't be read, has no face, or the backend fails.
         """
-        return await self._pool.run(lambda: self._work(photo, faces, parts))
+        started = time.perf_counter()
+        outcome = "cancelled"
+        place = await self._pool.enter(deadline, wait=wait)
+        try:
+            if self._remote is None:
+                left = deadline.check()
+                answered, _ = await self._pool.run(place, "whole", job, left, deadline=deadline)
+            else:
+                answered = await self._around(self._remote, place, job, deadline)
+            outcome = "ok"
+        except InverseFaceNetError as error:
+            outcome = error.slug
+            if isinstance(error, BackendError):
+                # The last proof is worth nothing any more.
+                self._pool.last_success = float("-inf")
+                self.readiness.doubt()
+            raise
+        finally:
+            place.leave()
+            self._metrics.photos.labels(outcome).inc()
+        self._observe(answered, time.perf_counter() - started)
+        return answered
 
-    def _work(self, photo: bytes, faces: FaceChoice, parts: Set[Part]) -> bytes:
-        stages = _Stages(self._metrics)
-        with stages.timed("decode"):
-            image = decode_photo(
-                photo, max_bytes=self._settings.max_body_bytes, max_pixels=self._settings.max_pixels
-            )
-        with stages.timed("reconstruct"):
-            reconstructions = self._reconstructor.reconstruct(image, faces=faces)
-        self._observe(reconstructions)
-        with stages.timed("encode"):
-            answer = answer_faces(image, reconstructions, self.model, parts)
-        answer.timings_ms.update({name: round(1000 * seconds, 3) for name, seconds in stages.seconds.items()})
-        return answer.model_dump_json(exclude_none=True).encode()
+    async def _around(
+        self, remote: RemoteBackend, place: Place, job: PhotoJob, deadline: Deadline
+    ) -> Answered:
+        prepared, slot = await self._pool.run(place, "prepare", job, deadline=deadline)
+        assert isinstance(prepared, Prepared)
+        try:
+            began, started = time.time(), time.perf_counter()
+            thetas = await self._ask(remote, prepared.crops, deadline.check())
+            infer = ("infer", began, time.perf_counter() - started)
+            arguments = (prepared.ticket, thetas, self.model, infer)
+            answered, _ = await self._pool.run_in(slot, place, "finish", *arguments, deadline=deadline)
+        except BaseException:
+            # Whatever went wrong, or if the caller is gone: the worker must not keep the photo.
+            self._pool.drop_in(slot, "forget", prepared.ticket)
+            raise
+        assert isinstance(answered, Answered)
+        return answered
 
-    def _observe(self, reconstructions: list[Reconstruction]) -> None:
-        self._metrics.faces.inc(len(reconstructions))
-        for reconstruction in reconstructions:
-            self._metrics.photometric.observe(reconstruction.quality.photometric)
-            self._metrics.iou.observe(reconstruction.quality.iou)
-        notes = current_notes()
-        if notes is not None:
-            notes.details["faces"] = len(reconstructions)
-
-    def close(self) -> None:
-        """Wait for the work that runs, and end the threads."""
-        self._pool.close()
-        self.readiness.close()
-
-
-class _Stages:
-    """Times the stages of one reconstruction."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
+    async def _ask(
+        self, remote: RemoteBackend, crops: UInt8[np.ndarray, "faces 240 240 3"], seconds: float
+    ) -> Float32[np.ndarray, "faces 350"]:
         started = time.perf_counter()
         try:
-            yield
+            with self._tracing.span("infer", calls_out=True):
+                metadata = self._tracing.inject()
+                thetas = await remote.infer_async(crops, timeout=seconds, metadata=metadata)
+        except InverseFaceNetError as error:
+            self._metrics.backend_errors.labels(remote.name, error.slug).inc()
+            raise
+        self._pool.last_success = time.monotonic()
+        self._metrics.backend_seconds.labels(remote.name).observe(time.perf_counter() - started)
+        return thetas
+
+    async def render(self, job: RenderJob, deadline: Deadline) -> Answered:
+        """Turn parameters into a picture or a mesh; see `reconstruct`."""
+        place = await self._pool.enter(deadline)
+        try:
+            answered, _ = await self._pool.run(place, "render", job, deadline=deadline)
         finally:
-            self.seconds[stage] = time.perf_counter() - started
-            self._metrics.stage_seconds.labels(stage).observe(self.seconds[stage])
+            place.leave()
+        assert isinstance(answered, Answered)
+        self._observe_stages(answered)
+        return answered
 
+    def _observe(self, answered: Answered, seconds: float) -> None:
+        self._metrics.stage_seconds.labels("whole").observe(seconds)
+        self._metrics.faces.inc(answered.faces)
+        self._metrics.faces_per_photo.observe(answered.faces)
+        for measure in answered.measures:
+            self._metrics.photometric.observe(measure.photometric)
+            self._metrics.iou.observe(measure.iou)
+            if measure.landmark == measure.landmark:  # NaN where nobody knows the landmarks
+                self._metrics.landmark.observe(measure.landmark)
+        self._observe_stages(answered)
+        notes = current_notes()
+        if notes is not None:
+            notes.details["faces"] = notes.details.get("faces", 0) + answered.faces
 
-def model_info(reconstructor: Reconstructor) -> ModelInfo:
-    """Name the network and the face model that answer."""
-    backend, face_model = reconstructor.backend, reconstructor.model
-    return ModelInfo(
-        name=backend.name,
-        digest=backend.digest,
-        face_model=FaceModelInfo(name=face_model.name, digest=face_model.digest),
-    )
+    def _observe_stages(self, answered: Answered) -> None:
+        for name, _, seconds in answered.stages:
+            self._metrics.stage_seconds.labels(name).observe(seconds)
+        # The call to a remote network has a span of its own.
+        own = answered.stages if self._remote is None else [s for s in answered.stages if s[0] != "infer"]
+        self._tracing.stage_spans(own)
 
+    async def _probe(self) -> None:
+        """Make a real inference, unless a photo's was answered just now."""
+        if time.monotonic() - self._pool.last_success < self._settings.probe_interval:
+            return
+        deadline = Deadline.after(self._settings.probe_timeout)
+        if self._remote is None:
+            await self._pool.run_first("probe", deadline=deadline)
+        else:
+            await self._ask(self._remote, np.zeros((1, 240, 240, 3), np.uint8), deadline.check())
 
-def probe(reconstructor: Reconstructor) -> None:
-    """Make a real inference on a blank crop.
+    def begin_drain(self) -> None:
+        """Take no new work from here on; what was accepted goes on."""
+        self.draining = True
+        self._metrics.draining.set(1)
+        logger.info("draining")
 
-    Raises:
-        InverseFaceNetError: If the backend doesn't answer.
-    """
-    reconstructor.backend.infer(np.zeros((1, 240, 240, 3), np.uint8))
+    async def idle(self) -> None:
+        """Return when no photo is being worked on."""
+        await self._pool.idle()
 
-
-def load_reconstructor(settings: Settings) -> Reconstructor:
-    """Load detector, network and face model, and warm them up.
-
-    Raises:
-        InverseFaceNetError: If a part is missing or damaged.
-    """
-    from inversefacenet.backends.onnx import OnnxBackend
-    from inversefacenet.reconstruction import Reconstructor
-
-    started = time.perf_counter()
-    reconstructor = Reconstructor(backend=OnnxBackend(settings.model_path, threads=settings.threads))
-    warm_up(reconstructor)
-    logger.info("models loaded", extra={"seconds": round(time.perf_counter() - started, 3)})
-    return reconstructor
-
-
-def warm_up(reconstructor: Reconstructor) -> None:
-    """Take a rendered face through everything that a photo goes through.
-
-    The first photo then costs what the thousandth costs: by then numba has compiled its kernels and dlib
-    has read its files.
-
-    Raises:
-        InverseFaceNetError: If a part doesn't work.
-    """
-    from inversefacenet.errors import NoFaceError
-    from inversefacenet.landmarks import Face
-    from inversefacenet.parameters import Parameters
-    from inversefacenet.rendering import render
-
-    rendering = render(reconstructor.model, Parameters.neutral())
-    border = 80
-    picture = np.pad(rendering.image, ((border, border), (border, border), (0, 0)), constant_values=128)
-    # The detector may or may not take it for a face; the rest goes on with what we know of it.
-    with suppress(NoFaceError):
-        reconstructor.detector.detect(picture, faces="largest")
-    side = float(len(picture))
-    face = Face(box=(0.0, 0.0, side, side), score=0.0, landmarks=rendering.landmarks + np.float32(border))
-    answer_faces(
-        picture, reconstructor.reconstruct_faces(picture, [face]), model_info(reconstructor), set(Part)
-    )
+    async def close(self) -> None:
+        """Wait for the work that runs, and end the workers."""
+        await self._pool.close()
+        if self._remote is not None:
+            await self._remote.close_async()
+        self._metrics.ready.set(0)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.gateway.context import current_request_id
+from services.gateway.tracing import current_trace_id
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
@@ -27,6 +28,9 @@ class JsonFormatter(logging.Formatter):
         request_id = current_request_id()
         if request_id is not None:
             line["request_id"] = request_id
+        trace_id = current_trace_id()
+        if trace_id is not None:
+            line["trace_id"] = trace_id
         line.update({key: value for key, value in vars(record).items() if key not in _STANDARD})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -50,6 +54,10 @@ def configure_logging(level: str) -> None:
                 "uvicorn": {"handlers": [], "level": level.upper(), "propagate": True},
                 # Requests are logged once, by our own middleware, which knows their outcome.
                 "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
+                # At debug these would write down the addresses that callers name.
+                "httpcore": {"level": "WARNING"},
+                "httpx": {"level": "WARNING"},
+                "urllib3": {"level": "WARNING"},
                 # numba and Pillow explain every byte at this level; nobody reads that.
                 "numba": {"level": "WARNING"},
                 "PIL": {"level": "INFO"},

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import logging
 import time
+from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.gateway.calls import ARRIVED, CALLER
 from services.gateway.context import REQUEST_ID_HEADER, RequestNotes, begin_request
-from services.gateway.metrics import Metrics
+from services.gateway.gateway import Gateway
 from services.gateway.problems import unexpected_problem
 
 UNMATCHED_ROUTE: Final = "unmatched"
@@ -29,16 +31,17 @@ logger = logging.getLogger("services.gateway.request")
 class RequestMiddleware:
     """Plain ASGI, so that it sees a request's first and last byte and copies none of them."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, quiet_routes: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, gateway: Gateway, quiet_routes: frozenset[str]) -> None:
         """Wrap an application.
 
         Args:
             app: What answers.
-            metrics: The counters to keep.
+            gateway: Its counters and spans are kept.
             quiet_routes: Routes whose log lines are of level debug: health checks and scrapes.
         """
         self._app = app
-        self._metrics = metrics
+        self._metrics = gateway.metrics
+        self._tracing = gateway.tracing
         self._quiet_routes = quiet_routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,29 +49,39 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        # HEAD is answered like GET; the server leaves the body out.
+        scope = {**scope, ARRIVED: time.monotonic(), "method": "GET" if method == "HEAD" else method}
         headers = Headers(scope=scope)
         notes = begin_request(headers.get(REQUEST_ID_HEADER))
         exchange = _Exchange(receive, send, headers, notes)
         started = time.perf_counter()
-        with self._metrics.answering():
+        with self._metrics.answering(), self._tracing.request_span(method, headers) as span:
             try:
                 await self._app(scope, exchange.receive, exchange.send)
-            except ClientDisconnect:
+            except (ClientDisconnect, asyncio.CancelledError) as error:
                 notes.outcome = CLIENT_GONE
                 exchange.status = CLIENT_GONE_STATUS
+                if isinstance(error, asyncio.CancelledError):
+                    raise
             except Exception as error:
                 response = unexpected_problem(error)
                 if exchange.status == 0:
                     await response(scope, exchange.receive, exchange.send)
-        self._record(scope, notes, exchange, time.perf_counter() - started)
+            finally:
+                route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
+                failed = exchange.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+                span.record(notes.outcome, failed=failed, route=f"{method} {route}")
+                self._record(scope, method, notes, exchange, time.perf_counter() - started)
 
-    def _record(self, scope: Scope, notes: RequestNotes, exchange: _Exchange, seconds: float) -> None:
+    def _record(
+        self, scope: Scope, method: str, notes: RequestNotes, exchange: _Exchange, seconds: float
+    ) -> None:
         route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
-        self._metrics.requests.labels(route, notes.outcome).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.outcome(route, notes.outcome, seconds)
         quiet = route in self._quiet_routes and exchange.status < 400
         fields: dict[str, Any] = {
-            "method": scope["method"],
+            "method": method,
             "route": route,
             "status": exchange.status,
             "outcome": notes.outcome,
@@ -77,6 +90,8 @@ class RequestMiddleware:
             "bytes_out": exchange.bytes_out,
             **notes.details,
         }
+        if CALLER in scope:
+            fields["caller"] = scope[CALLER]
         logger.log(logging.DEBUG if quiet else logging.INFO, "request", extra=fields)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -12,23 +12,19 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from inversefacenet.errors import BackendError, InverseFaceNetError
-from services.gateway.context import current_notes
-from services.gateway.errors import NotReadyError, OverloadedError
+from inversefacenet.errors import InverseFaceNetError
+from services.gateway.access import CHALLENGE
+from services.gateway.context import current_notes, current_request_id
+from services.gateway.errors import NotAcceptableError, UnauthenticatedError
+from services.gateway.outward import foreseen, outward_detail, retry_seconds
 from services.gateway.schemas import FieldProblem, Problem
 
 PROBLEM_TYPE: Final = "urn:inversefacenet:problem:"
 MEDIA_TYPE: Final = "application/problem+json"
-RETRY_SECONDS: Final = "1"
 
-_SAFE_SERVER_ERRORS: Final = (OverloadedError, NotReadyError)
-_RETRY_ERRORS: Final = (OverloadedError, NotReadyError, BackendError)
-_HIDDEN_DETAIL: Final = (
-    "The service could not answer. The fault is on its side: its log has the cause under the request id."
-)
+_MOST_FIELDS: Final = 20
+_LONGEST_PART: Final = 100
 _GENERIC_SLUGS: Final = {404: "not-found", 405: "method-not-allowed"}
-
-logger = logging.getLogger(__name__)
 
 
 class ProblemResponse(JSONResponse):
@@ -45,74 +41,79 @@ def problem_answer(description: str, example: Mapping[str, Any] | None = None) -
     return {"description": description, "content": {MEDIA_TYPE: media}}
 
 
-def problem_response(
-    status: int,
-    slug: str,
-    detail: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    errors: list[FieldProblem] | None = None,
-) -> ProblemResponse:
-    """Build the answer and note its code as the request's outcome.
+def problem(status: int, slug: str, detail: str, errors: list[FieldProblem] | None = None) -> Problem:
+    """Describe what went wrong.
 
     Args:
         status: The HTTP status.
         slug: The stable code of the problem; bounded, for it becomes a label.
         detail: What is wrong and what to do about it.
-        headers: Further headers, such as Retry-After.
         errors: The single fields that are wrong, if it is about fields.
     """
-    notes = current_notes()
-    if notes is not None:
-        notes.outcome = slug
-    problem = Problem(
+    return Problem(
         type=PROBLEM_TYPE + slug,
         title=slug.replace("-", " ").capitalize(),
         status=status,
         detail=detail,
         code=slug,
-        request_id=notes.request_id if notes else "",
+        request_id=current_request_id() or "",
         errors=errors,
     )
-    content = problem.model_dump(exclude_none=True)
-    return ProblemResponse(content, status_code=status, headers=dict(headers) if headers else None)
 
 
-def library_problem(error: InverseFaceNetError) -> ProblemResponse:
-    """Answer an error of the library's tree with its own status and code.
+def problem_of(error: Exception) -> Problem:
+    """Describe an error of whatever kind.
 
     What went wrong inside the service is told to the log alone: such a message may name files.
     """
-    internal = error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if internal:
-        logger.error("%s: %s", error.slug, error, exc_info=error if error.http_status == 500 else None)
-    hidden = internal and not isinstance(error, _SAFE_SERVER_ERRORS)
+    if isinstance(error, RequestValidationError):
+        return _validation_problem(error)
+    known = foreseen(error)
+    return problem(known.http_status, known.slug, outward_detail(known))
+
+
+def problem_response(found: Problem, headers: Mapping[str, str] | None = None) -> ProblemResponse:
+    """Answer with a problem and note its code as the request's outcome."""
+    notes = current_notes()
+    if notes is not None:
+        notes.outcome = found.code
+    content = found.model_dump(exclude_none=True)
+    return ProblemResponse(content, status_code=found.status, headers=dict(headers) if headers else None)
+
+
+def library_problem(error: InverseFaceNetError) -> ProblemResponse:
+    """Answer an error of the library's tree with its own status and code."""
     headers: dict[str, str] = {}
-    if isinstance(error, _RETRY_ERRORS):
-        headers["Retry-After"] = RETRY_SECONDS
-    return problem_response(
-        error.http_status, error.slug, _HIDDEN_DETAIL if hidden else str(error), headers=headers
-    )
+    seconds = retry_seconds(error)
+    if seconds is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    if isinstance(error, UnauthenticatedError):
+        headers["WWW-Authenticate"] = CHALLENGE
+    if isinstance(error, NotAcceptableError):
+        headers["Vary"] = "Accept"
+    return problem_response(problem_of(error), headers)
 
 
 def unexpected_problem(error: Exception) -> ProblemResponse:
     """Answer an error that nobody foresaw: the traceback goes to the log, never into the answer."""
-    logger.error("unexpected %s", type(error).__name__, exc_info=error)
-    return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", _HIDDEN_DETAIL)
+    return problem_response(problem_of(error))
 
 
-def _validation_problem(error: RequestValidationError) -> ProblemResponse:
-    fields = [
-        FieldProblem(field=".".join(str(part) for part in entry["loc"]), message=entry["msg"])
-        for entry in error.errors()
-    ]
+def _validation_problem(error: RequestValidationError) -> Problem:
+    fields = [_field_problem(entry) for entry in error.errors()[:_MOST_FIELDS]]
     detail = "; ".join(f"{field.field}: {field.message}" for field in fields)
-    return problem_response(
+    return problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "invalid-request",
         f"The request is not valid: {detail}.",
         errors=fields,
     )
+
+
+def _field_problem(entry: Mapping[str, Any]) -> FieldProblem:
+    """Name a field and what is wrong with it, without a word of what came."""
+    field = ".".join(str(part)[:_LONGEST_PART] for part in entry["loc"])
+    return FieldProblem(field=field, message=str(entry["msg"]).removeprefix("Value error, "))
 
 
 def _routing_problem(request: Request, error: HTTPException) -> ProblemResponse:
@@ -121,7 +122,7 @@ def _routing_problem(request: Request, error: HTTPException) -> ProblemResponse:
         404: "There is nothing at this address. /docs lists what there is.",
         405: f"This address does not answer {request.method}; the Allow header lists what it does answer.",
     }.get(error.status_code, str(error.detail))
-    return problem_response(error.status_code, slug, detail, headers=error.headers)
+    return problem_response(problem(error.status_code, slug, detail), error.headers)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -131,7 +132,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         return library_problem(error)
 
     async def on_validation(request: Request, error: Any) -> ProblemResponse:
-        return _validation_problem(error)
+        return problem_response(_validation_problem(error))
 
     async def on_routing(request: Request, error: Any) -> ProblemResponse:
         return _routing_problem(request, error)

@@ -1,12 +1,11 @@
-"""Readiness that proves itself: the backend must answer a real inference."""
+"""Readiness that proves itself: the network must answer a real inference."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 
 from services.gateway.errors import NotReadyError
 from services.gateway.metrics import Metrics
@@ -15,13 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Remembers the last proof for a moment, and makes a new one when it is asked later.
+    """Remembers the last proof for a moment, and makes a new one when it is asked later."""
 
-    The proof runs in its own thread, so that a full queue doesn't make the service look broken, and
-    a backend that hangs can hold up one thread at most.
-    """
-
-    def __init__(self, probe: Callable[[], None], interval: float, timeout: float, metrics: Metrics) -> None:
+    def __init__(
+        self, probe: Callable[[], Awaitable[None]], interval: float, timeout: float, metrics: Metrics
+    ) -> None:
         """Create it; nothing is proved yet.
 
         Args:
@@ -34,9 +31,8 @@ class Readiness:
         self._interval = interval
         self._timeout = timeout
         self._metrics = metrics
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="readiness")
         self._lock = asyncio.Lock()
-        self._running: asyncio.Future[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self._proved_at = float("-inf")
 
     async def check(self) -> None:
@@ -59,13 +55,20 @@ class Readiness:
             self._metrics.ready.set(1)
             self._proved_at = time.monotonic()
 
+    def doubt(self) -> None:
+        """Forget the last proof: something has just shown that it doesn't hold."""
+        self._proved_at = float("-inf")
+
     async def _prove(self) -> None:
         if self._running is None or self._running.done():
-            self._running = asyncio.get_running_loop().run_in_executor(self._executor, self._probe)
+            self._running = asyncio.ensure_future(self._probe())
+            self._running.add_done_callback(_seen)
         # Shielded: a probe that is late goes on, and the next check waits for it instead of piling up.
         async with asyncio.timeout(self._timeout):
             await asyncio.shield(self._running)
 
-    def close(self) -> None:
-        """End the thread; a probe that hangs is left behind."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+
+def _seen(probe: asyncio.Future[None]) -> None:
+    """Take note of a failure that nobody waited for any more."""
+    if not probe.cancelled():
+        probe.exception()

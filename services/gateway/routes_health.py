@@ -6,6 +6,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from inversefacenet import __version__
+from services.gateway.engine import Engine
+from services.gateway.errors import DrainingError
 from services.gateway.problems import problem_answer
 from services.gateway.schemas import Live, Ready, ServerInfo
 
@@ -29,7 +31,10 @@ async def live() -> Live:
 )
 async def ready(request: Request) -> Ready:
     """Prove it: the network has answered a real inference just now, or does so before this answers."""
-    await request.app.state.engine.readiness.check()
+    engine: Engine = request.app.state.gateway.engine
+    if engine.draining:
+        raise DrainingError("The service is stopping.")
+    await engine.readiness.check()
     return Ready()
 
 
@@ -47,4 +52,4 @@ async def server() -> ServerInfo:
 )
 async def metrics(request: Request) -> Response:
     """Write out all counters and histograms."""
-    return Response(request.app.state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    return Response(request.app.state.gateway.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -2,63 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BeforeValidator
+from fastapi import APIRouter, Query, Response
 
-from services.gateway.body import MULTIPART_TYPE, PHOTO_FIELD, RAW_TYPES, read_photo
-from services.gateway.engine import Engine
-from services.gateway.examples import ANSWER_EXAMPLE, PROBLEM_EXAMPLE
-from services.gateway.problems import problem_answer
-from services.gateway.schemas import FaceChoice, Part, ReconstructionAnswer
-from services.gateway.settings import Settings
+from services.gateway.admission import charged
+from services.gateway.body import JSON_TYPE, MULTIPART_TYPE, PHOTO_FIELD, RAW_TYPES
+from services.gateway.calls import Call, Welcome, until_disconnect
+from services.gateway.examples import ANSWER_EXAMPLE, PHOTO_EXAMPLES
+from services.gateway.jobs import Answered
+from services.gateway.negotiation import RECONSTRUCTION_OFFERS, Offer
+from services.gateway.openapi import BINARY, form_schema, header_references, problems, reference
+from services.gateway.photo_requests import Photo, check_source, fetch, photo_job, read_photo
+from services.gateway.request_schemas import PhotoBody, PhotoOptions, PhotoParameters
+from services.gateway.responses import answer_response
+from services.gateway.schemas import ReconstructionAnswer
 
 router = APIRouter(prefix="/v1", tags=["reconstruction"])
 
 DESCRIPTION: Final = """
-Send a photo as the field `photo` of a form, or as the body itself:
+Send a photo as the field `photo` of a form, as the body itself, or in JSON:
 
 ```sh
 curl -F photo=@examples/astronaut.png 'http://127.0.0.1:8000/v1/reconstructions?return=rendering,mesh'
+curl -F photo=@examples/astronaut.png -F faces=all -F return=overlay http://127.0.0.1:8000/v1/reconstructions
 curl -H 'Content-Type: image/png' --data-binary @examples/astronaut.png http://127.0.0.1:8000/v1/reconstructions
 ```
 
-Faces come largest first. Look at `quality` before you trust an answer.
+What is wanted of it stands in the query, in further fields of the form, or in the JSON; the body counts
+before the query. Faces come largest first. Look at `quality` before you trust an answer.
+
+`Accept` picks the form of the answer. `application/json` (the default) has files as base64;
+`application/msgpack` has them as bytes, under `content` in place of `base64`, and numbers as float32;
+`multipart/mixed` has the JSON first, whose `part` in place of `base64` is the Content-ID of the part with
+the file. A file alone: `model/gltf-binary`, `application/zip` (OBJ) or `application/ply` is the mesh of the
+largest face; `image/png` is the first picture that `return` names, or the largest face's rendering.
+
+```sh
+curl -H 'Accept: model/gltf-binary' -F photo=@examples/astronaut.png -o face.glb http://127.0.0.1:8000/v1/reconstructions
+curl -H 'Accept: image/png' -F photo=@examples/astronaut.png -F return=overlay -o overlay.png http://127.0.0.1:8000/v1/reconstructions
+```
 """
 
-_BINARY: Final = {"type": "string", "format": "binary"}
+_QUALITY: Final = ("X-Quality-Photometric", "X-Quality-IoU", "X-Quality-NME")
+_PHOTO: Final[dict[str, Any]] = {
+    "type": "string",
+    "format": "binary",
+    "description": "JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP or PPM file.",
+}
 _REQUEST_BODY: Final[dict[str, Any]] = {
     "required": True,
     "content": {
-        MULTIPART_TYPE: {
-            "schema": {
-                "type": "object",
-                "required": [PHOTO_FIELD],
-                "properties": {
-                    PHOTO_FIELD: {**_BINARY, "description": "JPEG, PNG, WebP, GIF, TIFF or BMP file."}
-                },
-            }
-        },
-        "image/*": {"schema": _BINARY},
-        **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES},
+        MULTIPART_TYPE: {"schema": form_schema({PHOTO_FIELD: _PHOTO})},
+        JSON_TYPE: {"schema": reference(PhotoBody), "examples": PHOTO_EXAMPLES},
+        "image/*": {"schema": BINARY},
+        **{media_type: {"schema": BINARY} for media_type in RAW_TYPES},
     },
 }
-_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    400: problem_answer("The bytes are no usable photo, or the form is broken."),
-    408: problem_answer("The body did not arrive in time."),
-    413: problem_answer("Too many bytes or pixels."),
-    415: problem_answer("Neither a form nor an image, or an image format that is not read here."),
-    422: problem_answer("No face was found, or a query parameter is not valid.", PROBLEM_EXAMPLE),
-    503: problem_answer("Overloaded or not ready: try again after Retry-After seconds."),
+_ANSWER: Final[dict[str, Any]] = {
+    "description": "The faces, largest first; or one file.",
+    "headers": header_references("Vary", *_QUALITY),
+    "content": {
+        "application/json": {"example": ANSWER_EXAMPLE},
+        **{offer.media_type: {"schema": BINARY} for offer in RECONSTRUCTION_OFFERS[1:]},
+    },
 }
-
-
-def _split_commas(values: object) -> object:
-    """Read `return=mesh,rendering` and `return=mesh&return=rendering` alike."""
-    if not isinstance(values, list):
-        return values
-    return [name.strip() for value in values for name in str(value).split(",") if name.strip()]
 
 
 @router.post(
@@ -66,32 +75,38 @@ def _split_commas(values: object) -> object:
     summary="Reconstruct the faces of a photo",
     description=DESCRIPTION,
     response_model=ReconstructionAnswer,
-    response_model_exclude_none=True,
     responses={
-        200: {
-            "description": "The faces, largest first.",
-            "content": {"application/json": {"example": ANSWER_EXAMPLE}},
-        },
-        **_PROBLEMS,
+        200: _ANSWER,
+        **problems(400, 401, 403, 406, 408, 413, 415, 422, 429, 500, 503, 504),
     },
     openapi_extra={"requestBody": _REQUEST_BODY},
 )
-async def reconstruct(
-    request: Request,
-    faces: Annotated[FaceChoice, Query(description="The largest face or all of them.")] = "largest",
-    parts: Annotated[
-        list[Part],
-        BeforeValidator(_split_commas),
-        Query(
-            alias="return",
-            description="What to add, separated by commas. Parameters and landmarks are always there.",
-        ),
-    ] = [Part.PARAMETERS],  # noqa: B006
-) -> Response:
-    """Read the photo within its limits, hand it to a worker, and pass its JSON on."""
-    engine: Engine = request.app.state.engine
-    settings: Settings = request.app.state.settings
-    engine.check_room()
-    photo = await read_photo(request, settings.max_body_bytes, settings.body_timeout)
-    answer = await engine.reconstruct(photo, faces, frozenset(parts))
-    return Response(answer, media_type="application/json")
+async def reconstruct(call: Welcome, query: Annotated[PhotoParameters, Query()]) -> Response:
+    """Read the photo within its limits, hand it to a worker, and pass its answer on."""
+    offer, media_type = call.choose(RECONSTRUCTION_OFFERS)
+    options, photo = await read_photo(call, query)
+    check_source(call, photo)
+    with charged(call.gateway, call.caller):
+        answered = await until_disconnect(call.request, reconstructed(call, options, photo, offer))
+    return answer_response(answered, offer, media_type)
+
+
+async def reconstructed(
+    call: Call, options: PhotoOptions, photo: Photo, offer: Offer, *, wait: bool = False
+) -> Answered:
+    """Return what a worker answers about a photo, fetched first if it came as an address.
+
+    Args:
+        call: The call that the photo belongs to.
+        options: What is wanted of it.
+        photo: The photo.
+        offer: The form of the answer.
+        wait: Wait for room instead of being refused.
+
+    Raises:
+        InverseFaceNetError: As `photo_requests.fetch` and `Engine.reconstruct`.
+    """
+    job = photo_job(call, options, photo, offer)
+    if photo.url:
+        job = replace(job, content=await fetch(call, photo.url))
+    return await call.gateway.engine.reconstruct(job, call.deadline, wait=wait)

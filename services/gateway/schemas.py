@@ -44,9 +44,17 @@ class FaceModelInfo(Schema):
 class ModelInfo(Schema):
     """Which network and which face model answered."""
 
-    name: str = Field(description="Name of the inference backend.")
-    digest: str = Field(description="SHA-256 of the network's file.")
+    name: str = Field(description="The network's name in the model repository.")
+    version: str = Field(description="Its version there; empty for a file from elsewhere.")
+    digest: str = Field(description="SHA-256 of the network's ONNX file.")
+    backend: str = Field(description="What runs it: onnxruntime or triton.")
     face_model: FaceModelInfo
+
+
+class ModelList(Schema):
+    """The networks that answer here."""
+
+    models: list[ModelInfo]
 
 
 class ImageInfo(Schema):
@@ -102,15 +110,19 @@ class FaceQuality(Schema):
     photometric_visible: float = Field(description="The same over the pixels that the mesh covers.")
     iou: float = Field(description="Intersection over union of the photo's face mask and the model's.")
     iou_hull: float = Field(description="The same of the two landmark polygons.")
-    landmark: float = Field(description="Mean distance of the 66 landmarks in crop pixels.")
-    nme: float = Field(description="`landmark` over the distance of the outer eye corners.")
+    landmark: float | None = Field(
+        default=None, description="Mean distance of the 66 landmarks in crop pixels, where they are known."
+    )
+    nme: float | None = Field(
+        default=None, description="`landmark` over the distance of the outer eye corners."
+    )
 
 
 class Mesh(Schema):
-    """A mesh file."""
+    """A mesh file; OBJ comes as a ZIP archive with its material."""
 
-    format: Literal["glb"] = "glb"
-    media_type: Literal["model/gltf-binary"] = "model/gltf-binary"
+    format: Literal["glb", "obj", "ply"]
+    media_type: str
     base64: str = Field(description="The file's bytes.", json_schema_extra={"contentEncoding": "base64"})
 
 
@@ -137,11 +149,17 @@ class FaceAnswer(Schema):
     """One reconstructed face."""
 
     box: Box
-    score: float = Field(description="The detector's confidence; larger is surer, no upper limit.")
+    score: float | None = Field(
+        default=None,
+        description="The detector's confidence; larger is surer. Absent where it wasn't asked.",
+    )
     parameters: FaceParameters
     placement: PhotoPlacement
     quality: FaceQuality
-    landmarks68: Landmarks68 = Field(description="The detected landmarks in iBUG order, in photo pixels.")
+    landmarks68: Landmarks68 | None = Field(
+        default=None,
+        description="The landmarks in iBUG order, in photo pixels. Absent for a crop that came without.",
+    )
     mesh: Mesh | None = Field(
         default=None,
         description="The mesh looking along +z, in millimetres, with its reflectance; if asked for.",
@@ -156,6 +174,10 @@ class ReconstructionAnswer(Schema):
     model: ModelInfo
     image: ImageInfo
     faces: list[FaceAnswer] = Field(min_length=1)
+    truncated: bool = Field(
+        default=False,
+        description="The photo shows more faces than the service's limit: the smallest are left out.",
+    )
     overlay: Picture | None = Field(
         default=None, description="These faces rendered and laid over the whole photo; if asked for."
     )
@@ -179,6 +201,22 @@ class Problem(Schema):
     code: str = Field(description="A stable name of the kind of problem.")
     request_id: str = Field(description="The request's id, as in the X-Request-ID header and the log.")
     errors: list[FieldProblem] | None = Field(default=None, description="The fields that are wrong.")
+
+
+class BatchResult(Schema):
+    """What became of one photo of several: its reconstruction, or a problem."""
+
+    index: int = Field(ge=0, description="Its place in the request.")
+    name: str | None = Field(default=None, description="What the request calls it, if it does.")
+    status: int = Field(description="The HTTP status that it would have got alone.")
+    reconstruction: ReconstructionAnswer | None = Field(default=None, description="If `status` is 200.")
+    problem: Problem | None = Field(default=None, description="If it is not.")
+
+
+class BatchAnswer(Schema):
+    """What became of each photo, in the order of the request."""
+
+    results: list[BatchResult] = Field(min_length=1)
 
 
 class Live(Schema):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.gateway.access import ApiKeys
 
 PREFIX = "IFN_"
 
@@ -24,20 +27,73 @@ class Settings(BaseSettings):
         pydantic.ValidationError: If a value can't be read or contradicts another one.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(
         default=8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose one."
     )
-    backend: Literal["onnx"] = Field(
-        default="onnx", description="Inference backend: `onnx` runs the network inside the process."
+    grpc_port: int | None = Field(
+        default=50051,
+        ge=0,
+        le=65535,
+        description="Port of the gRPC interface; 0 lets the system choose one, empty switches it off.",
+    )
+    api_keys: ApiKeys = Field(
+        default_factory=dict,
+        description="API keys and quotas as JSON, as `python -m services.gateway.access` prints them; none: "
+        "no key is asked for.",
+    )
+    tls_certificate: Path | None = Field(
+        default=None,
+        description="PEM file with the server's certificate chain; with it REST and gRPC speak TLS.",
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key.")
+    tls_client_ca: Path | None = Field(
+        default=None,
+        description="PEM file with the authorities that clients' certificates must come from (mutual TLS).",
+    )
+    anonymous: bool = Field(
+        default=False,
+        description="Ask for no key although the service listens beyond this machine.",
+    )
+    plaintext: bool = Field(
+        default=False,
+        description="Speak no TLS although the service listens beyond this machine: a proxy in front does.",
+    )
+    backend: Literal["onnx", "triton"] = Field(
+        default="onnx",
+        description="Where the network runs: `onnx` inside the service, `triton` on a Triton server.",
     )
     model_path: Path | None = Field(
         default=None, description="ONNX file of the network; empty means the one that comes with the project."
     )
+    triton_url: str = Field(
+        default="127.0.0.1:8001",
+        pattern=r"^[^/\s]+:\d+$",
+        description="Host and gRPC port of the Triton server.",
+    )
+    triton_model: str = Field(default="inversefacenet", min_length=1, description="The network's name there.")
+    triton_version: str = Field(
+        default="", pattern=r"^\d*$", description="Its version there; empty leaves the choice to the server."
+    )
+    triton_timeout: float = Field(
+        default=10.0, gt=0, le=3600, description="Seconds that one inference there may take."
+    )
+    triton_shared_memory: bool = Field(
+        default=False, description="Hand crops over in shared memory; for a Triton server on the same host."
+    )
+    isolation: Literal["processes", "threads"] = Field(
+        default="processes",
+        description="What a worker is: processes block and crash alone, threads take less memory.",
+    )
     threads: int = Field(
-        default=0, ge=0, le=256, description="Threads that one inference may use; 0 lets ONNX Runtime choose."
+        default=0,
+        ge=0,
+        le=256,
+        description="Threads that one inference may use; 0 shares the cores among the workers.",
     )
     workers: int = Field(
         default_factory=available_cores,
@@ -50,6 +106,37 @@ class Settings(BaseSettings):
         ge=0,
         le=100_000,
         description="Photos that may wait for a free worker; more are refused with 503.",
+    )
+    uploads: int = Field(
+        default=64,
+        ge=1,
+        le=100_000,
+        description="Bodies that may be received at the same time; more requests are refused with 503.",
+    )
+    request_timeout: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Seconds that the answer to a photo may take; callers may ask for less.",
+    )
+    max_photos: int = Field(default=16, ge=1, le=1000, description="Photos in one request; more get 413.")
+    max_faces: int = Field(
+        default=32, ge=1, le=1000, description="Faces reconstructed in one photo, the largest first."
+    )
+    minimum_face: float = Field(
+        default=20.0,
+        ge=1,
+        le=10_000,
+        description="Least width of a face in photo pixels; callers may ask for more.",
+    )
+    url_input: bool = Field(
+        default=False, description="Fetch photos by https URL, from public addresses only."
+    )
+    url_timeout: float = Field(
+        default=5.0, gt=0, le=300, description="Seconds that fetching a photo may take."
+    )
+    url_redirects: int = Field(
+        default=3, ge=0, le=10, description="Redirects to follow when fetching a photo."
     )
     max_body_bytes: int = Field(
         default=32 * 1024 * 1024,
@@ -87,6 +174,17 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds that an idle connection stays open; more than the proxy's.",
     )
+    drain_delay: float = Field(
+        default=0.0,
+        ge=0,
+        le=300,
+        description="Seconds from SIGTERM, when readiness turns false, to the end of listening.",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="OpenTelemetry collector (OTLP over HTTP), as http://collector:4318; empty: no traces.",
+    )
     drain: int = Field(
         default=30,
         ge=0,
@@ -97,15 +195,72 @@ class Settings(BaseSettings):
         default="info", description="Least severe log lines to write; `debug` adds health checks and scrapes."
     )
 
-    @field_validator("model_path", mode="before")
+    @field_validator("model_path", "tls_certificate", "tls_key", "tls_client_ca", "grpc_port", mode="before")
     @classmethod
-    def _empty_path_is_none(cls, value: object) -> object:
+    def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("model_path")
+    @classmethod
+    def _path_holds_everywhere(cls, value: Path | None) -> Path | None:
+        return value.resolve() if value is not None else None
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def inference_threads(self) -> int:
+        """Threads of one inference: the cores shared among the workers, unless set."""
+        return self.threads or max(1, available_cores() // self.workers)
 
     @model_validator(mode="after")
     def _model_file_exists(self) -> Self:
         if self.model_path is not None and not self.model_path.is_file():
             raise ValueError(f"{PREFIX}MODEL_PATH names no file: {self.model_path}")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_complete(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError(
+                f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY belong together: set both or neither"
+            )
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError(f"{PREFIX}TLS_CLIENT_CA needs {PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY")
+        for name in ("tls_certificate", "tls_key", "tls_client_ca"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ValueError(f"{PREFIX}{name.upper()} names no file: {path}")
+        return self
+
+    @model_validator(mode="after")
+    def _beyond_this_machine_is_guarded(self) -> Self:
+        if self.loopback:
+            return self
+        if not self.api_keys and self.tls_client_ca is None and not self.anonymous:
+            raise ValueError(
+                f"{PREFIX}HOST={self.host} lets other machines in without a key: set {PREFIX}API_KEYS or "
+                f"{PREFIX}TLS_CLIENT_CA, or {PREFIX}ANONYMOUS=true if everybody who reaches it may use it"
+            )
+        if self.tls_certificate is None and not self.plaintext:
+            raise ValueError(
+                f"{PREFIX}HOST={self.host} would send photos and keys over the network in the clear: set "
+                f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY, or {PREFIX}PLAINTEXT=true if a proxy in front "
+                "speaks TLS"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        if self.url_timeout > self.request_timeout:
+            raise ValueError(f"{PREFIX}URL_TIMEOUT is longer than {PREFIX}REQUEST_TIMEOUT allows")
         return self
 
 
@@ -122,8 +277,8 @@ def settings_table() -> str:
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
         if field.default_factory is not None:
-            default = "all cores"
+            default = {"workers": "all cores", "api_keys": "`{}`"}[name]
         else:
-            default = "" if field.default is None else f"`{field.default}`"
+            default = "" if field.default in (None, "") else f"`{field.default}`"
         rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)

@@ -20,6 +20,7 @@ from inversefacenet.parameters import Parameters
 from inversefacenet.reconstruction import Reconstructor
 from inversefacenet.rendering import render
 from services.gateway.app import create_app
+from services.gateway.schemas import Problem
 from services.gateway.settings import Settings
 
 DIGEST = "ab" * 32
@@ -50,8 +51,10 @@ class FakeDetector:
         self.started = threading.Semaphore(0)
         self.hold = None
         self.error = None
+        self.asked = {}
 
-    def detect(self, image, *, faces="largest"):
+    def detect(self, image, *, faces="largest", minimum_size=None, limit=None):
+        self.asked = {"faces": faces, "minimum_size": minimum_size, "limit": limit}
         self.started.release()
         if self.hold is not None:
             self.hold.wait(20)
@@ -64,7 +67,7 @@ class FakeDetector:
             Face(box=(8.0, 6.0, 52.0, 42.0), score=1.25, landmarks=landmarks),
             Face(box=(0.0, 0.0, 8.0, 8.0), score=0.5, landmarks=landmarks * np.float32(0.2)),
         ]
-        return found[:1] if faces == "largest" else found
+        return found[: 1 if faces == "largest" else limit]
 
 
 class FakeBackend:
@@ -78,7 +81,7 @@ class FakeBackend:
         self.error = None
         self.hold = None
 
-    def infer(self, crops):
+    def infer(self, crops, *, timeout=None):
         self.calls += 1
         if self.hold is not None:
             self.hold.wait(20)
@@ -100,7 +103,14 @@ class FakeReconstructor(Reconstructor):
 
 
 def make_settings(**changes):
-    values = {"workers": 1, "queue": 1, "probe_interval": 0.0, "_env_file": None, **changes}
+    values = {
+        "workers": 1,
+        "queue": 1,
+        "probe_interval": 0.0,
+        "grpc_port": None,
+        "_env_file": None,
+        **changes,
+    }
     return Settings(**values)
 
 
@@ -125,6 +135,40 @@ def serve(
             await check(client)
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def scope_of(path, headers):
+    """Return the ASGI scope of a POST, for what httpx can't do."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "server": ("gateway", 80),
+        "client": ("127.0.0.1", 1),
+    }
+
+
+def gateway_of(client):
+    """Return the gateway behind a client."""
+    return client._transport.app.state.gateway
+
+
+def assert_problem(response, status, code):
+    """Check that an answer is a certain problem, and return it."""
+    assert response.status_code == status, response.content[:500]
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = Problem.model_validate_json(response.content)
+    assert (problem.status, problem.code) == (status, code), problem.detail
+    assert problem.type == f"urn:inversefacenet:problem:{code}"
+    assert problem.request_id == response.headers["x-request-id"]
+    return problem
 
 
 def broken_backend_error():

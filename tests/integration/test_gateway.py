@@ -13,10 +13,13 @@ import trimesh
 from gateway_support import (
     DIGEST,
     FakeReconstructor,
+    assert_problem,
     broken_backend_error,
     face_model,
+    gateway_of,
     mean_landmarks,
     photo_bytes,
+    scope_of,
     serve,
     wait_started,
 )
@@ -24,20 +27,10 @@ from PIL import Image
 
 from inversefacenet.parameters import Parameters
 from inversefacenet.rendering import render
-from services.gateway.schemas import Problem, ReconstructionAnswer
+from services.gateway.schemas import ReconstructionAnswer
 
 URL = "/v1/reconstructions"
 PNG = {"Content-Type": "image/png"}
-
-
-def assert_problem(response, status, code):
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = Problem.model_validate_json(response.content)
-    assert (problem.status, problem.code) == (status, code)
-    assert problem.type == f"urn:inversefacenet:problem:{code}"
-    assert problem.request_id == response.headers["x-request-id"]
-    return problem
 
 
 def test_a_form_and_a_raw_body_get_the_same_answer():
@@ -51,7 +44,14 @@ def test_a_form_and_a_raw_body_get_the_same_answer():
         assert [response.status_code for response in (form, raw, octets)] == [200, 200, 200]
         assert len({answer.pop("id") for answer in answers}) == 3
         for answer in answers:
-            assert set(answer.pop("timings_ms")) == {"decode", "reconstruct", "encode"}
+            assert set(answer.pop("timings_ms")) >= {
+                "decode",
+                "crop",
+                "infer",
+                "geometry",
+                "render",
+                "measure",
+            }
         assert answers[0] == answers[1] == answers[2]
 
     serve(check)
@@ -62,8 +62,10 @@ def test_the_answer_has_every_part_by_name():
         response = await client.post(URL, content=photo_bytes(), headers=PNG)
         answer = ReconstructionAnswer.model_validate_json(response.content)
         assert answer.model.model_dump() == {
-            "name": "fake",
+            "name": "inversefacenet",
+            "version": "",
             "digest": DIGEST,
+            "backend": "fake",
             "face_model": {"name": face_model().name, "digest": face_model().digest},
         }
         assert (answer.image.width, answer.image.height) == (64, 48)
@@ -196,7 +198,6 @@ def test_a_body_of_unknown_length_is_refused_when_it_grows_too_long(form):
     answered_after = []
 
     async def check(client):
-        app = client._transport.app
         chunks = iter([head + bytes(1500), bytes(1500), *[bytes(1500)] * 50])
         received = []
 
@@ -211,29 +212,15 @@ def test_a_body_of_unknown_length_is_refused_when_it_grows_too_long(form):
             if message["type"] == "http.response.start":
                 answered_after.append((message["status"], len(received)))
 
-        content_type = b"multipart/form-data; boundary=x" if form else b"image/png"
-        headers = [(b"content-type", content_type), (b"transfer-encoding", b"chunked")]
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": URL,
-            "raw_path": URL.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": headers,
-            "server": ("gateway", 80),
-            "client": ("127.0.0.1", 1),
-        }
-        await app(scope, receive, send)
+        content_type = "multipart/form-data; boundary=x" if form else "image/png"
+        headers = {"content-type": content_type, "transfer-encoding": "chunked"}
+        await client._transport.app(scope_of(URL, headers), receive, send)
 
     serve(check, max_body_bytes=2048)
     assert answered_after == [(413, 2)]
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/json", None])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", None])
 def test_other_content_types_are_refused(content_type):
     async def check(client):
         headers = {"Content-Type": content_type} if content_type else {}
@@ -270,7 +257,8 @@ def test_a_form_without_a_photo_is_refused(content_type, content):
 def test_two_photos_in_one_form_are_refused():
     async def check(client):
         files = [("photo", ("a.png", photo_bytes())), ("photo", ("b.png", photo_bytes()))]
-        assert_problem(await client.post(URL, files=files), 400, "invalid-input")
+        problem = assert_problem(await client.post(URL, files=files), 413, "too-many-photos")
+        assert f"{URL}/batch" in problem.detail
 
     serve(check)
 
@@ -343,7 +331,7 @@ def test_the_event_loop_answers_while_a_photo_is_worked_on():
         reconstructor.detector.hold.set()
         assert (await task).status_code == 200
 
-    serve(check, reconstructor)
+    serve(check, reconstructor, probe_interval=300)
 
 
 def test_a_full_queue_refuses_at_once_and_recovers():
@@ -363,7 +351,7 @@ def test_a_full_queue_refuses_at_once_and_recovers():
         tasks = [asyncio.create_task(post())]
         await wait_started(reconstructor)
         tasks.append(asyncio.create_task(post()))
-        while client._transport.app.state.engine._pool._pending < 2:
+        while gateway_of(client).engine._pool._occupied < 2:
             await asyncio.sleep(0)
         refused = await client.post(URL, content=body(), headers={**PNG, "Expect": "100-continue"})
         assert_problem(refused, 503, "overloaded")
@@ -374,20 +362,6 @@ def test_a_full_queue_refuses_at_once_and_recovers():
         assert (await post()).status_code == 200
 
     serve(check, reconstructor, workers=1, queue=1)
-
-
-def test_photos_posted_together_each_get_their_own_answer():
-    async def check(client):
-        async def post(level):
-            content = photo_bytes(colour=(level, 10, 10))
-            response = await client.post(URL, content=content, headers=PNG)
-            return response.json()["faces"][0]["parameters"]["rotation"][0]
-
-        levels = range(1, 120, 3)
-        yaws = await asyncio.gather(*[post(level) for level in levels])
-        np.testing.assert_allclose(yaws, np.array(levels) / 255, atol=1e-6)
-
-    serve(check, workers=4, queue=100)
 
 
 def test_numbers_read_back_as_the_float32_they_were():
@@ -415,27 +389,6 @@ def test_a_reconstruction_survives_a_caller_who_leaves():
         assert response.status_code == 200
 
     serve(check, reconstructor, workers=1, queue=1)
-
-
-def test_the_interface_is_described_and_its_examples_are_valid():
-    async def check(client):
-        document = (await client.get("/openapi.json")).json()
-        post = document["paths"][URL]["post"]
-        assert set(post["requestBody"]["content"]) == {
-            "multipart/form-data",
-            "image/*",
-            "application/octet-stream",
-        }
-        assert {"200", "400", "413", "415", "422", "503"} <= set(post["responses"])
-        example = post["responses"]["200"]["content"]["application/json"]["example"]
-        ReconstructionAnswer.model_validate(example)
-        problem = post["responses"]["422"]["content"]["application/problem+json"]
-        Problem.model_validate(problem["example"])
-        assert problem["schema"]["$ref"].split("/")[-1] in document["components"]["schemas"]
-        assert "curl -F photo=@examples/astronaut.png" in post["description"]
-        assert "{'" not in json.dumps(document)
-
-    serve(check)
 
 
 def test_the_documentation_page_asks_no_outside_address():

@@ -13,6 +13,7 @@ from gateway_support import (
     FakeReconstructor,
     broken_backend_error,
     face_model,
+    gateway_of,
     make_settings,
     metric,
     photo_bytes,
@@ -22,6 +23,8 @@ from gateway_support import (
 )
 from pydantic import ValidationError
 
+import inversefacenet.errors
+import services.gateway.errors
 from inversefacenet.errors import BackendError
 from services.gateway.__main__ import main
 from services.gateway.errors import NotReadyError
@@ -99,8 +102,7 @@ def test_a_backend_that_hangs_is_not_ready_and_holds_one_thread():
         for _ in range(3):
             assert (await client.get("/readyz")).status_code == 503
         assert reconstructor.backend.calls == before + 1
-        readiness = client._transport.app.state.engine.readiness
-        assert readiness._executor._work_queue.qsize() == 0
+        assert len(gateway_of(client).engine._pool._urgent) <= 1
         assert (await client.get("/healthz")).status_code == 200
         reconstructor.backend.hold = None
         hold.set()
@@ -138,8 +140,9 @@ def test_counters_have_the_outcome_of_each_request():
         assert metric(text, name, route="unmatched", outcome="not-found") == 5
         assert metric(text, "inversefacenet_faces_total") == 3
         assert metric(text, "inversefacenet_request_seconds_count", route=URL) == 4
-        assert metric(text, "inversefacenet_stage_seconds_count", stage="reconstruct") == 3
+        assert metric(text, "inversefacenet_stage_seconds_count", stage="infer") == 2
         assert metric(text, "inversefacenet_stage_seconds_count", stage="encode") == 2
+        assert metric(text, "inversefacenet_stage_seconds_count", stage="whole") == 2
         assert metric(text, "inversefacenet_stage_seconds_count", stage="queue") == 4
         assert metric(text, "inversefacenet_photometric_error_count") == 3
         assert metric(text, "inversefacenet_requests_in_flight") == 1
@@ -157,7 +160,7 @@ def test_gauges_show_work_and_queue():
     async def check(client):
         tasks = [asyncio.create_task(client.post(URL, content=photo_bytes(), headers=PNG)) for _ in range(2)]
         await wait_started(reconstructor)
-        while client._transport.app.state.engine._pool._pending < 2:
+        while gateway_of(client).engine._pool._occupied < 2:
             await asyncio.sleep(0)
         text = (await client.get("/metrics")).text
         assert metric(text, "inversefacenet_workers_busy") == 1
@@ -273,6 +276,20 @@ def test_a_wrong_setting_is_told_in_one_line(monkeypatch, capsys):
 
 def test_the_operations_guide_lists_every_setting():
     assert settings_table() in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def test_the_operations_guide_lists_every_problem():
+    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    classes = {
+        one
+        for module in (inversefacenet.errors, services.gateway.errors)
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, inversefacenet.errors.InverseFaceNetError)
+    }
+    assert len(classes) > 20
+    slugs = {one.slug for one in classes} | {"invalid-request", "method-not-allowed"}
+    # A mesh that can't be written is told as parameters that can't be used.
+    assert {slug for slug in slugs - {"invalid-export"} if f"`{slug}`" not in guide} == set()
 
 
 def test_the_operations_guide_lists_every_metric():

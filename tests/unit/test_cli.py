@@ -32,7 +32,7 @@ class KnownNetwork:
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
 
-    def infer(self, crops):
+    def infer(self, crops, *, timeout=None):
         return np.stack([self.parameters.vector()] * len(crops))
 
 
@@ -42,7 +42,7 @@ class Landscape:
     def __init__(self, landmarks: np.ndarray) -> None:
         self.landmarks = landmarks
 
-    def detect(self, image, *, faces="largest"):
+    def detect(self, image, *, faces="largest", minimum_size=None, limit=None):
         found = []
         for left in range(0, image.shape[1] - 199, 200):
             if image[100, left + 100].any():
@@ -246,6 +246,9 @@ def test_an_interrupt_ends_quietly(monkeypatch, photos, tmp_path, capsys):
         (["reconstruct", "a.jpg", "--output-dir", "o", "--size", "0"], "at least 1"),
         (["render", "a.json", "--output", "a.png", "--size", "100000"], "more than"),
         (["render", "a.json"], "--output"),
+        (["reconstruct", "a.jpg", "--output-dir", "o", "--server", "http://h", "--model", "m"], "exclude"),
+        (["reconstruct", "a.jpg", "--output-dir", "o", "--timeout", "0"], "positive number of seconds"),
+        (["render", "a.json", "--output", "a.png", "--timeout", "long"], "positive number of seconds"),
         (["sample"], "--sheet"),
         (["sample", "--sheet", "a.png", "--count", "none"], "'none' is no whole number"),
         (["sample", "--sheet", "a.png", "--seed", "-1"], "negative"),
@@ -397,8 +400,48 @@ def test_help_needs_nothing_heavy():
     assert not loaded & {"numba", "dlib", "onnxruntime", "trimesh", "PIL", "torch"}
 
 
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (["--server", "http://127.0.0.1:1", "--timeout", "5"], "can't be reached"),
+        (["--server", "grpc://127.0.0.1:1", "--timeout", "5"], "can't be reached"),
+        (["--server", "127.0.0.1:8000"], "no server's address"),
+        (["--server", "http://faces.example", "--api-key-env", "FACES_KEY"], "read the API key"),
+        (["--server", "http://127.0.0.1:1", "--api-key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY"),
+        (["--server", "http://127.0.0.1:1", "--tls-ca", "ca.pem"], "not encrypted"),
+        (["--server", "https://127.0.0.1:1", "--tls-ca", "nowhere/ca.pem"], "TLS files"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_one_clear_line(options, hint, photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FACES_KEY", "secret-7Hq")
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    (tmp_path / "face.json").write_text("{}")
+    commands = [
+        [
+            "reconstruct",
+            str(photos / "one.png"),
+            str(photos / "two.png"),
+            "--output-dir",
+            str(tmp_path / "out"),
+        ],
+        ["render", str(tmp_path / "face.json"), "--output", str(tmp_path / "face.png")],
+    ]
+    for command in commands:
+        assert main([*command, *options]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert hint in line
+        assert "secret-7Hq" not in line
+
+
+def test_help_names_the_server(capsys):
+    for command in ("reconstruct", "render"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "--server URL" in capsys.readouterr().out
+
+
 def test_backend_errors_while_running_are_reported_by_photo(known, photos, tmp_path, capsys, monkeypatch):
-    def refuse(crops):
+    def refuse(crops, *, timeout=None):
         raise BackendError("The network failed: out of memory")
 
     monkeypatch.setattr(known.backend, "infer", refuse)

@@ -3,6 +3,7 @@ import pytest
 from matplotlib.path import Path as Outline
 from scipy.spatial import ConvexHull
 
+from inversefacenet.camera import Placement
 from inversefacenet.crop import (
     INNER_MOUTH,
     check_landmarks,
@@ -11,8 +12,9 @@ from inversefacenet.crop import (
     face_mask,
     fill_polygon,
     landmarks66,
+    masked_crop,
 )
-from inversefacenet.errors import LandmarkError
+from inversefacenet.errors import ImageError, LandmarkError
 from inversefacenet.parameters import Parameters
 from inversefacenet.rendering import render
 
@@ -210,3 +212,26 @@ def test_crossing_outlines_follow_the_even_odd_rule():
     assert filled[5, 8]
     assert not filled[1, 5]
     assert not filled[8, 5]
+
+
+def test_a_crop_that_is_one_already_is_taken_as_it_is(synthetic_model):
+    rendering = render(synthetic_model, Parameters.neutral())
+    cut = crop_face(rendering.image, rendering.landmarks)
+    again = masked_crop(cut.unmasked, cut.landmarks)
+    np.testing.assert_array_equal(again.image, cut.image)
+    np.testing.assert_array_equal(again.mask, cut.mask)
+    unknown = masked_crop(cut.image)
+    assert np.isnan(unknown.landmarks).all()
+    np.testing.assert_array_equal(unknown.mask, cut.image.any(axis=2))
+    assert unknown.placement == Placement(1.0, (0.0, 0.0))
+
+
+@pytest.mark.parametrize("shape", [(240, 241, 3), (480, 480, 3)])
+def test_a_crop_of_another_size_is_refused(shape):
+    with pytest.raises(ImageError, match="A crop has 240 x 240 pixels"):
+        masked_crop(np.ones(shape, np.uint8))
+
+
+def test_a_black_crop_is_refused():
+    with pytest.raises(ImageError, match="shows no face"):
+        masked_crop(np.zeros((240, 240, 3), np.uint8))

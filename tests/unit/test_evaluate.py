@@ -22,7 +22,7 @@ class Network:
     def __init__(self, path=None):
         self.path = path
 
-    def infer(self, crops):
+    def infer(self, crops, *, timeout=None):
         return np.stack([TURNED.vector()] * len(crops))
 
 
@@ -32,7 +32,7 @@ class Detector:
     def __init__(self, landmarks):
         self.landmarks = landmarks
 
-    def detect(self, image, *, faces="all"):
+    def detect(self, image, *, faces="all", minimum_size=None, limit=None):
         if not image.any():
             raise NoFaceError("none")
         found = [Face((0.0, 0.0, 240.0, 240.0), 1.0, self.landmarks)]

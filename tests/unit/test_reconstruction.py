@@ -19,12 +19,12 @@ class Known:
     def __init__(self, faces, thetas):
         self.faces, self.thetas, self.crops = faces, thetas, []
 
-    def detect(self, image, *, faces="largest"):
+    def detect(self, image, *, faces="largest", minimum_size=None, limit=None):
         if not self.faces:
             raise NoFaceError("No face was found.")
         return self.faces[:1] if faces == "largest" else self.faces
 
-    def infer(self, crops):
+    def infer(self, crops, *, timeout=None):
         self.crops.append(crops)
         return self.thetas[: len(crops)]
 
@@ -126,7 +126,7 @@ def test_no_face_is_an_error_and_no_landmarks_are_no_faces(scene, pipeline):
 def test_the_backends_errors_reach_the_caller(scene, pipeline, monkeypatch):
     known, reconstructor = pipeline
 
-    def fail(crops):
+    def fail(crops, timeout=None):
         raise BackendError("gone")
 
     monkeypatch.setattr(known, "infer", fail)

@@ -1,0 +1,235 @@
+"""Turns the body of a request, whatever its content type, into photos and what is wanted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+from fastapi.exceptions import RequestValidationError
+from jaxtyping import Float32
+from pydantic import BaseModel, ValidationError
+
+from services.gateway.body import BodyKind, Form, kind_of, read_bytes, read_form, read_json, too_many
+from services.gateway.calls import Call
+from services.gateway.context import current_notes, current_request_id
+from services.gateway.errors import InputDisabledError
+from services.gateway.jobs import Form as AnswerForm
+from services.gateway.jobs import Output, PhotoJob
+from services.gateway.negotiation import Offer
+from services.gateway.request_schemas import (
+    LONGEST_NAME,
+    BatchBody,
+    BrokenPhoto,
+    OnePhoto,
+    PhotoBody,
+    PhotoOptions,
+    PhotoParameters,
+)
+from services.gateway.schemas import Part
+
+_PICTURES: Final = (Part.RENDERING, Part.OVERLAY, Part.CONTOURS)
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo of a request.
+
+    Attributes:
+        content: The file's bytes, or its base64 text.
+        base64: Which of both.
+        url: Where to fetch it from instead.
+        name: What the caller calls it.
+        crop: It is a 240x240 crop.
+        landmarks: The 68 points of each face, if the caller knows them.
+    """
+
+    content: bytes = b""
+    base64: bool = False
+    url: str = ""
+    name: str = ""
+    crop: bool = False
+    landmarks: tuple[Float32[np.ndarray, "68 2"], ...] | None = None
+
+
+@dataclass(frozen=True)
+class PhotoRequest:
+    """Photos, and what is wanted of each.
+
+    Attributes:
+        options: What is wanted.
+        photos: The photos in their order; an error takes the place of one that isn't valid.
+    """
+
+    options: PhotoOptions
+    photos: list[Photo | RequestValidationError]
+
+
+async def read_photo(call: Call, query: PhotoParameters) -> tuple[PhotoOptions, Photo]:
+    """Read the body of a request for one photo; what it asks for counts before what the query asks for.
+
+    Raises:
+        InputError: If the body can't be read; see `body`.
+        RequestValidationError: If it isn't valid.
+    """
+    kind = kind_of(call.request, (BodyKind.FORM, BodyKind.RAW, BodyKind.JSON))
+    note_photos(1)
+    if kind is BodyKind.JSON:
+        body = read_model(PhotoBody, await read_json(call))
+        return _merged(query, body), _photo(body)
+    if kind is BodyKind.RAW:
+        return query, Photo(await read_bytes(call), crop=query.input == "crop", landmarks=query.landmarks)
+    form = await read_form(call, 1)
+    options = _merged(query, _form_options(form))
+    (_, content) = form.photos[0]
+    return options, Photo(content, crop=options.input == "crop", landmarks=options.landmarks)
+
+
+async def read_photos(call: Call, query: PhotoParameters) -> PhotoRequest:
+    """Read the body of a request for several photos; see `read_photo`.
+
+    Raises:
+        TooManyPhotosError: If there are more than the limit.
+    """
+    kind = kind_of(call.request, (BodyKind.FORM, BodyKind.JSON))
+    limit = call.gateway.settings.max_photos
+    if kind is BodyKind.JSON:
+        body = read_model(BatchBody, await read_json(call))
+        if len(body.photos) > limit:
+            raise too_many(limit)
+        request = PhotoRequest(_merged(query, body), [_either(n, one) for n, one in enumerate(body.photos)])
+    else:
+        form = await read_form(call, limit)
+        options = _merged(query, _form_options(form))
+        if options.landmarks is not None:
+            raise invalid("landmarks", "belong to one photo: send several photos with theirs as JSON")
+        crop = options.input == "crop"
+        photos = [Photo(content, name=name[:LONGEST_NAME], crop=crop) for name, content in form.photos]
+        request = PhotoRequest(options, [*photos])
+    note_photos(len(request.photos))
+    return request
+
+
+def photo_job(call: Call, options: PhotoOptions, photo: Photo, offer: Offer) -> PhotoJob:
+    """Return what a worker is to do with a photo, as far as it is known before one sent by URL is fetched."""
+    settings = call.gateway.settings
+    return PhotoJob(
+        photo.content,
+        output_of(options, offer),
+        current_request_id() or "",
+        base64=photo.base64,
+        crop=photo.crop,
+        faces="largest" if offer.form is AnswerForm.MESH else options.faces,
+        minimum_size=options.minimum_size or None,
+        landmarks=photo.landmarks,
+        max_bytes=settings.max_body_bytes,
+        max_pixels=settings.max_pixels,
+        max_faces=settings.max_faces,
+    )
+
+
+def output_of(options: PhotoOptions, offer: Offer) -> Output:
+    """Return what is wanted in the form that was chosen: a form of one file decides which file."""
+    parts = frozenset(options.parts)
+    if offer.form is AnswerForm.MESH:
+        parts = frozenset({Part.MESH})
+    elif offer.form is AnswerForm.PICTURE:
+        parts = frozenset({next((part for part in options.parts if part in _PICTURES), Part.RENDERING)})
+    return Output(
+        parts,
+        offer.form,
+        offer.mesh_format or options.mesh_format,
+        options.mesh_space,
+        options.mesh_colours,
+        options.size,
+    )
+
+
+def check_source(call: Call, photo: Photo) -> None:
+    """Refuse a photo that came as an address where none is fetched.
+
+    Raises:
+        InputDisabledError: If it did.
+    """
+    if photo.url and call.gateway.fetcher is None:
+        raise InputDisabledError(
+            "Photos are not fetched from addresses here: send the photo itself, or have the operator set "
+            "IFN_URL_INPUT."
+        )
+
+
+async def fetch(call: Call, url: str) -> bytes:
+    """Return the bytes of a photo that came as an address; see `check_source`.
+
+    Raises:
+        FetchError: If it can't be fetched.
+        DeadlineError: If the time runs out meanwhile.
+        TooManyUploadsError: If too many photos are on their way already.
+    """
+    fetcher = call.gateway.fetcher
+    assert fetcher is not None, "check_source has let the photo pass"
+    with call.gateway.uploads.receiving():
+        return await fetcher.fetch(url, call.deadline.check())
+
+
+def read_model(model: type[Body], content: bytes) -> Body:
+    """Read JSON text.
+
+    Raises:
+        RequestValidationError: If it isn't valid.
+    """
+    try:
+        return model.model_validate_json(content, strict=True)
+    except ValidationError as error:
+        raise _placed(error) from error
+
+
+def invalid(field: str, message: str) -> RequestValidationError:
+    """Return the error of a member of the body that isn't valid."""
+    return RequestValidationError([{"type": "value_error", "loc": ("body", field), "msg": message}])
+
+
+def note_photos(count: int) -> None:
+    """Tell the request's log line how many photos it holds."""
+    notes = current_notes()
+    if notes is not None:
+        notes.details["photos"] = count
+
+
+def _placed(error: ValidationError, *place: str | int) -> RequestValidationError:
+    entries = error.errors(include_url=False, include_context=False, include_input=False)
+    return RequestValidationError([{**entry, "loc": ("body", *place, *entry["loc"])} for entry in entries])
+
+
+def _form_options(form: Form) -> PhotoParameters:
+    fields: dict[str, str | list[str]] = {}
+    known = {info.alias or name for name, info in PhotoParameters.model_fields.items()}
+    for name, values in form.fields.items():
+        if name not in known:
+            raise invalid(name, f"there is no such field; there are {', '.join(sorted(known))}")
+        fields[name] = values if name == "return" else values[-1]
+    try:
+        return PhotoParameters.model_validate(fields)
+    except ValidationError as error:
+        raise _placed(error) from error
+
+
+def _merged(query: PhotoParameters, body: PhotoOptions) -> PhotoParameters:
+    fields: Mapping[str, object] = PhotoParameters.model_fields
+    chosen = {name: getattr(body, name) for name in body.model_fields_set if name in fields}
+    return query.model_copy(update=chosen)
+
+
+def _photo(body: OnePhoto, name: str = "") -> Photo:
+    source = body.photo
+    content = source.base64.encode()
+    return Photo(content, not source.url, source.url, name, body.crop, body.landmarks)
+
+
+def _either(number: int, one: OnePhoto | BrokenPhoto) -> Photo | RequestValidationError:
+    if isinstance(one, BrokenPhoto):
+        return _placed(one.error, "photos", number)
+    return _photo(one, getattr(one, "name", ""))

@@ -1,0 +1,200 @@
+"""What callers send, field by field, with units; the OpenAPI document is made from these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from services.gateway.jobs import Output
+from services.gateway.landmark_input import LANDMARKS_HELP, Landmarks, LandmarksText, numbers
+from services.gateway.schemas import FaceChoice, Part, Schema
+
+SMALLEST_PICTURE: Final = 16
+LARGEST_PICTURE: Final = 2048
+LONGEST_NAME: Final = 255
+
+
+def split_commas(values: object) -> object:
+    """Read `return=mesh,rendering` and `return=mesh&return=rendering` alike."""
+    if not isinstance(values, list):
+        return values
+    return [name.strip() for value in values for name in str(value).split(",") if name.strip()]
+
+
+class PhotoOptions(BaseModel):
+    """What is wanted of a photo."""
+
+    faces: FaceChoice = Field(default="largest", description="The largest face or all of them.")
+    minimum_size: float = Field(
+        default=0.0,
+        ge=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description="Least width of a face in photo pixels; 0: the service's own setting.",
+    )
+    parts: list[Part] = Field(
+        default=[Part.PARAMETERS],
+        alias="return",
+        description="What to add, separated by commas. Parameters and landmarks are always there.",
+    )
+    mesh_format: Literal["glb", "obj", "ply"] = Field(
+        default="glb", description="File format of meshes; OBJ comes as a ZIP archive with its material."
+    )
+    mesh_space: Literal["model", "camera"] = Field(
+        default="model",
+        description="Frame of their vertices: looking along +z, or turned as in the photo.",
+    )
+    mesh_colours: Literal["reflectance", "shaded"] = Field(
+        default="reflectance", description="Their colours: bare skin, or with the photo's light."
+    )
+    size: int = Field(
+        default=Output.size,
+        ge=SMALLEST_PICTURE,
+        le=LARGEST_PICTURE,
+        description="Side of renderings in pixels.",
+    )
+
+
+class PhotoParameters(PhotoOptions):
+    """What is wanted of a photo, as the text of a query or of a form's fields."""
+
+    parts: Annotated[list[Part], BeforeValidator(split_commas)] = Field(
+        default=[Part.PARAMETERS],
+        alias="return",
+        description="What to add, separated by commas. Parameters and landmarks are always there.",
+    )
+    input: Literal["photo", "crop"] = Field(
+        default="photo",
+        description="Whether the picture is a photo, or a 240x240 crop of a face as the network sees it.",
+    )
+    landmarks: LandmarksText = Field(default=None, description=f"JSON. {LANDMARKS_HELP}")
+
+
+class PhotoSource(Schema):
+    """Where a photo is: in the request, or at an address. One of both."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"oneOf": [{"required": ["base64"]}, {"required": ["url"]}]}
+    )
+
+    base64: str = Field(
+        default="",
+        description="The image file's bytes.",
+        json_schema_extra={"contentEncoding": "base64"},
+    )
+    url: str = Field(
+        default="",
+        max_length=8192,
+        description="Its https address; only where the operator allows it (`IFN_URL_INPUT`).",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("send either base64 or url")
+        return self
+
+
+class OnePhoto(Schema):
+    """A photo, and what the caller knows of it."""
+
+    photo: PhotoSource
+    crop: bool = Field(
+        default=False, description="Whether it is a 240x240 crop of a face as the network sees it."
+    )
+    landmarks: Landmarks = Field(default=None, description=LANDMARKS_HELP)
+
+
+class PhotoBody(PhotoOptions, OnePhoto):
+    """A photo, and what is wanted of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NamedPhoto(OnePhoto):
+    """A photo of several."""
+
+    name: str = Field(
+        default="", max_length=LONGEST_NAME, description="Comes back with its result; it is never logged."
+    )
+
+
+class BrokenPhoto:
+    """Takes the place of a photo that isn't valid, so that the others can be answered.
+
+    Attributes:
+        error: What is wrong with it.
+    """
+
+    def __init__(self, error: ValidationError) -> None:
+        """Keep the error."""
+        self.error = error
+
+
+def _set_apart(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return read(value)
+    except ValidationError as error:
+        return BrokenPhoto(error)
+
+
+class BatchBody(PhotoOptions):
+    """Several photos, and what is wanted of each."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    photos: list[Annotated[NamedPhoto, WrapValidator(_set_apart)]] = Field(
+        min_length=1, description="The photos; `IFN_MAX_PHOTOS` limits how many."
+    )
+
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+
+
+class RenderingBody(Schema):
+    """The parameters of a face, and how it is to be shown."""
+
+    parameters: dict[str, Any] = Field(
+        description=(
+            "The groups by name, as answers hold them; one that is left out is neutral. Or `vector`: all 350 "
+            "numbers in their order."
+        ),
+        json_schema_extra={
+            "properties": {
+                "rotation": numbers(3),
+                "shape": numbers(128),
+                "expression": numbers(64),
+                "reflectance": numbers(128),
+                "illumination": {"type": "array", "items": numbers(3), "minItems": 9, "maxItems": 9},
+                "vector": numbers(350),
+            },
+            "additionalProperties": False,
+        },
+    )
+    size: int = Field(
+        default=Output.size,
+        ge=SMALLEST_PICTURE,
+        le=LARGEST_PICTURE,
+        description="Side of the picture in pixels.",
+    )
+    background: Literal["transparent"] | Annotated[list[Channel], Field(min_length=3, max_length=3)] = Field(
+        default=[0, 0, 0],
+        description="sRGB of what the face doesn't cover, as [red, green, blue]; or `transparent`.",
+    )
+    geometry: bool = Field(default=False, description="Show the geometry alone, as grey clay.")
+    mesh_space: Literal["model", "camera"] = Field(
+        default="model", description="Frame of a mesh's vertices: looking along +z, or turned by `rotation`."
+    )
+    mesh_colours: Literal["reflectance", "shaded"] = Field(
+        default="reflectance", description="A mesh's colours: bare skin, or with `illumination`."
+    )

@@ -1,0 +1,104 @@
+"""`POST /v1/renderings`: parameters in, a picture or a mesh out."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from fastapi import APIRouter, Response
+
+from inversefacenet.errors import ParameterError
+from inversefacenet.parameters import PARAMETER_COUNT, Parameters
+from services.gateway.body import JSON_TYPE, BodyKind, kind_of, read_json
+from services.gateway.calls import Call, Welcome, until_disconnect
+from services.gateway.context import current_request_id
+from services.gateway.examples import RENDERING_EXAMPLES
+from services.gateway.jobs import Output, RenderJob
+from services.gateway.negotiation import RENDERING_OFFERS, Offer
+from services.gateway.openapi import BINARY, problems, reference
+from services.gateway.photo_requests import read_model
+from services.gateway.request_schemas import RenderingBody
+from services.gateway.responses import file_response
+
+router = APIRouter(prefix="/v1", tags=["rendering"])
+
+DESCRIPTION: Final = """
+Send parameters as an answer holds them, all of them or some: what is left out is neutral.
+
+```sh
+curl -H 'Content-Type: application/json' -d '{"parameters": {"rotation": [0.4, 0, 0]}}' -o face.png http://127.0.0.1:8000/v1/renderings
+curl -H 'Content-Type: application/json' -H 'Accept: model/gltf-binary' -d '{"parameters": {}}' -o face.glb http://127.0.0.1:8000/v1/renderings
+```
+
+`Accept` picks the file: a PNG picture (the default), or a mesh as GLB, OBJ (in a ZIP archive) or PLY.
+"""
+
+_VECTOR: Final = "vector"
+
+
+@router.post(
+    "/renderings",
+    summary="Render a face from its parameters",
+    description=DESCRIPTION,
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file.",
+            "content": {offer.media_type: {"schema": BINARY} for offer in RENDERING_OFFERS},
+        },
+        **problems(400, 401, 406, 408, 413, 415, 422, 500, 503, 504),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {JSON_TYPE: {"schema": reference(RenderingBody), "examples": RENDERING_EXAMPLES}},
+        }
+    },
+)
+async def render(call: Welcome) -> Response:
+    """Read the parameters, hand them to a worker, and pass its file on."""
+    offer, media_type = call.choose(RENDERING_OFFERS)
+    kind_of(call.request, (BodyKind.JSON,))
+    job = _job(read_model(RenderingBody, await read_json(call)), offer)
+    answered = await until_disconnect(call.request, _rendered(call, job))
+    return file_response(answered, media_type)
+
+
+async def _rendered(call: Call, job: RenderJob) -> Any:
+    return await call.gateway.engine.render(job, call.deadline)
+
+
+def _job(body: RenderingBody, offer: Offer) -> RenderJob:
+    background = None if body.background == "transparent" else tuple(body.background)
+    return RenderJob(
+        _parameters(body.parameters),
+        Output(
+            form=offer.form,
+            mesh_format=offer.mesh_format or "glb",
+            mesh_space=body.mesh_space,
+            mesh_colours=body.mesh_colours,
+            size=body.size,
+        ),
+        current_request_id() or "",
+        body.geometry,
+        background,  # type: ignore[arg-type]  # three channels: the schema has counted them
+    )
+
+
+def _parameters(given: dict[str, Any]) -> Parameters:
+    """Read parameters by group or as one vector.
+
+    Raises:
+        ParameterError: If they can't be used.
+    """
+    if _VECTOR not in given:
+        return Parameters.from_dict(given)
+    if len(given) > 1:
+        raise ParameterError(f"Send either '{_VECTOR}' or the groups by name, not both.")
+    try:
+        vector = np.asarray(given[_VECTOR])
+    except ValueError:
+        vector = np.empty(0, object)
+    if vector.dtype.kind not in "iuf" or vector.shape != (PARAMETER_COUNT,):
+        raise ParameterError(f"'{_VECTOR}' must hold {PARAMETER_COUNT} numbers.")
+    return Parameters.from_vector(vector.astype(np.float64))

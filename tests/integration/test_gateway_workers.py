@@ -1,0 +1,380 @@
+"""The worker pool: order, room, deadlines, and processes that die or hang."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from gateway_support import FakeReconstructor, make_settings, photo_bytes
+
+from inversefacenet.errors import DeadlineError, NoFaceError
+from services.gateway.deadline import Deadline
+from services.gateway.engine import Engine
+from services.gateway.errors import OverloadedError, WorkerCrashedError
+from services.gateway.jobs import PhotoJob
+from services.gateway.metrics import Metrics
+from services.gateway.pipeline import Pipeline
+from services.gateway.slots import ProcessSlot, ThreadSlot, WorkerHungError, WorkerOptions
+from services.gateway.tracing import Tracing
+from services.gateway.workers import WorkerPool
+
+
+class Steps:
+    """Stands in for a pipeline; `hold` keeps a job until its event is set."""
+
+    model = Pipeline(FakeReconstructor()).model
+
+    def __init__(self):
+        self.log = []
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+
+    def note(self, what):
+        self.log.append(what)
+        return what
+
+    def hold(self, what):
+        self.entered.release()
+        self.gate.wait(20)
+        self.log.append(what)
+        return what
+
+    def refuse(self):
+        raise NoFaceError("none")
+
+
+def with_pool(check, slots=1, queue=2):
+    """Run an asynchronous check on a pool of threads."""
+
+    async def run():
+        steps, metrics = Steps(), Metrics()
+        pool = WorkerPool([ThreadSlot(steps) for _ in range(slots)], queue, metrics)
+        await pool.start()
+        try:
+            await check(pool, steps, metrics)
+        finally:
+            steps.gate.set()
+            await pool.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def later(seconds=20.0):
+    return Deadline.after(seconds)
+
+
+async def entered(steps):
+    assert await asyncio.to_thread(steps.entered.acquire, timeout=20)
+
+
+async def settled(pool, steps):
+    """Let the worker finish, and wait until nobody is in the pool."""
+    steps.gate.set()
+    await pool.idle()
+
+
+async def place_and_run(pool, method, *arguments, deadline=None):
+    place = await pool.enter(deadline or later())
+    try:
+        result, _ = await pool.run(place, method, *arguments, deadline=deadline or later())
+        return result
+    finally:
+        place.leave()
+
+
+def test_results_and_errors_come_back():
+    async def check(pool, steps, metrics):
+        assert await place_and_run(pool, "note", 7) == 7
+        with pytest.raises(NoFaceError):
+            await place_and_run(pool, "refuse")
+        await pool.idle()
+
+    with_pool(check)
+
+
+def test_exactly_the_capacity_is_accepted():
+    async def check(pool, steps, metrics):
+        tasks = [asyncio.ensure_future(place_and_run(pool, "hold", n)) for n in range(20)]
+        await entered(steps)
+        steps.gate.set()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert outcomes[:3] == [0, 1, 2]
+        assert all(isinstance(outcome, OverloadedError) for outcome in outcomes[3:])
+        await pool.idle()
+        pool.check_room()
+
+    with_pool(check, slots=1, queue=2)
+
+
+def test_waiting_for_room_is_served_in_turn():
+    async def check(pool, steps, metrics):
+        first = asyncio.ensure_future(place_and_run(pool, "hold", "first"))
+        await entered(steps)
+
+        async def patient(number):
+            place = await pool.enter(later(), wait=True)
+            await pool.run(place, "note", number, deadline=later())
+            place.leave()
+
+        tasks = [asyncio.ensure_future(patient(n)) for n in range(8)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await pool.enter(later())
+        steps.gate.set()
+        await asyncio.gather(first, *tasks)
+        assert steps.log == ["first", *range(8)]
+        await pool.idle()
+
+    with_pool(check, slots=1, queue=0)
+
+
+def test_a_wait_for_room_ends_with_the_deadline_or_the_caller():
+    async def check(pool, steps, metrics):
+        first = asyncio.ensure_future(place_and_run(pool, "hold", "first"))
+        await entered(steps)
+        with pytest.raises(DeadlineError):
+            await pool.enter(later(0.05), wait=True)
+        gone = asyncio.ensure_future(pool.enter(later(), wait=True))
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        await settled(pool, steps)
+        assert await first == "first"
+        place = await pool.enter(later())
+        place.leave()
+        await pool.idle()
+
+    with_pool(check, slots=1, queue=0)
+
+
+def test_a_place_that_comes_as_its_caller_goes_is_not_lost():
+    async def check(pool, steps, metrics):
+        held = await pool.enter(later())
+        gone = asyncio.ensure_future(pool.enter(later(), wait=True))
+        await asyncio.sleep(0)
+        held.leave()
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        await asyncio.wait_for(pool.idle(), 5)
+        pool.check_room()
+
+    with_pool(check, slots=1, queue=0)
+
+
+def test_work_that_nobody_waits_for_is_never_begun():
+    async def check(pool, steps, metrics):
+        first = asyncio.ensure_future(place_and_run(pool, "hold", "first"))
+        await entered(steps)
+        with pytest.raises(DeadlineError):
+            await place_and_run(pool, "note", "late", deadline=later(0.05))
+        gone = asyncio.ensure_future(place_and_run(pool, "note", "gone"))
+        await asyncio.sleep(0.01)
+        assert metrics.registry.get_sample_value("inversefacenet_queue_length") == 1
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert metrics.registry.get_sample_value("inversefacenet_queue_length") == 0
+        await settled(pool, steps)
+        await first
+        assert steps.log == ["first"]
+
+    with_pool(check)
+
+
+def test_a_worker_that_is_still_busy_keeps_its_place():
+    async def check(pool, steps, metrics):
+        with pytest.raises(DeadlineError):
+            await place_and_run(pool, "hold", "slow", deadline=later(0.2))
+        with pytest.raises(OverloadedError):
+            pool.check_room()
+        await settled(pool, steps)
+        pool.check_room()
+
+    with_pool(check, slots=1, queue=0)
+
+
+def test_second_halves_and_proofs_go_before_new_photos():
+    async def check(pool, steps, metrics):
+        first = asyncio.ensure_future(place_and_run(pool, "hold", "first"))
+        await entered(steps)
+        place = await pool.enter(later())
+        new = asyncio.ensure_future(pool.run(place, "note", "new", deadline=later()))
+        half = asyncio.ensure_future(pool.run_in(0, place, "note", "half", deadline=later()))
+        await asyncio.sleep(0)
+        proof = asyncio.ensure_future(pool.run_first("note", "proof", deadline=later()))
+        await asyncio.sleep(0)
+        steps.gate.set()
+        await asyncio.gather(first, new, half, proof)
+        assert steps.log == ["first", "proof", "half", "new"]
+        place.leave()
+
+    with_pool(check)
+
+
+OPTIONS = WorkerOptions(embedded=True, model_path=None, threads=1, minimum_face=20.0, log_level="warning")
+
+
+@pytest.fixture(scope="module")
+def slot():
+    slot = ProcessSlot(OPTIONS)
+    assert slot.start().backend == "onnxruntime"
+    yield slot
+    slot.stop()
+
+
+def test_a_process_answers_and_passes_errors_on(slot):
+    slot.call("probe", (), 20)
+    with pytest.raises(NoFaceError, match="No face was found"):
+        slot.call("whole", (PhotoJob(photo_bytes(200, 150)), 20.0), 20)
+    assert slot.alive()
+
+
+def test_a_killed_process_fails_its_own_job_and_starts_again(slot):
+    before = slot.pid
+    os.kill(before, signal.SIGKILL)
+    while slot.alive():
+        time.sleep(0.01)
+    with pytest.raises(WorkerCrashedError):
+        slot.call("probe", (), 20)
+    assert slot.pid is None
+    slot.start()
+    assert slot.pid != before
+    slot.call("probe", (), 20)
+
+
+def test_a_process_that_hangs_is_ended(slot):
+    os.kill(slot.pid, signal.SIGSTOP)
+    with pytest.raises(WorkerHungError):
+        slot.call("probe", (), 0.2)
+    assert not slot.alive()
+    slot.start()
+    slot.call("probe", (), 20)
+
+
+def test_a_process_that_cannot_start_says_why(tmp_path):
+    broken = tmp_path / "model.onnx"
+    broken.write_bytes(b"nothing of the kind")
+    slot = ProcessSlot(WorkerOptions(True, broken, 1, 20.0, "critical"))
+    with pytest.raises(Exception, match=r"model\.onnx can't be loaded"):
+        slot.start()
+    slot.stop()
+
+
+def test_a_process_that_died_idle_costs_nobody_a_photo():
+    async def run():
+        metrics = Metrics()
+        slot = ProcessSlot(OPTIONS)
+        pool = WorkerPool([slot], 2, metrics)
+        await pool.start()
+        try:
+            os.kill(slot.pid, signal.SIGKILL)
+            await asyncio.sleep(0.1)
+            await pool.run_first("probe", deadline=later(60))
+            assert metrics.registry.get_sample_value(
+                "inversefacenet_worker_restarts_total", {"cause": "crashed"}
+            ) in (0.0, 1.0)
+        finally:
+            await pool.close()
+        assert slot.pid is None
+
+    asyncio.run(asyncio.wait_for(run(), 120))
+
+
+class FakeRemote:
+    """Stands in for Triton: turns each face by its crop's red."""
+
+    name = "triton"
+    version = "3"
+    digest = "cd" * 32
+
+    def __init__(self):
+        self.error = None
+        self.timeouts = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.closed = False
+
+    async def infer_async(self, crops, *, timeout=None, metadata=None):
+        self.timeouts.append(timeout)
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return FakeReconstructor().backend.infer(crops)
+
+    async def close_async(self):
+        self.closed = True
+
+
+def with_engine(check):
+    async def run():
+        reconstructor, metrics, remote = FakeReconstructor(), Metrics(), FakeRemote()
+        pipeline = Pipeline(reconstructor)
+        pool = WorkerPool([ThreadSlot(pipeline), ThreadSlot(pipeline)], 4, metrics)
+        model = await pool.start()
+        engine = Engine(make_settings(), metrics, pool, model, remote, Tracing.from_settings("", "0"))
+        try:
+            await check(engine, remote, pipeline, metrics)
+        finally:
+            await engine.close()
+        assert remote.closed
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_remote_network_gets_the_remaining_time_and_the_worker_keeps_nothing():
+    async def check(engine, remote, pipeline, metrics):
+        answered = await engine.reconstruct(PhotoJob(photo_bytes()), later(5))
+        assert answered.faces == 1
+        assert 3 < remote.timeouts[0] < 5
+        assert [name for name, _, _ in answered.stages].count("infer") == 1
+        assert not pipeline._waiting
+        assert (
+            metrics.registry.get_sample_value("inversefacenet_backend_seconds_count", {"backend": "triton"})
+            == 1
+        )
+
+    with_engine(check)
+
+
+@pytest.mark.parametrize("way", ["error", "deadline", "cancelled"])
+def test_what_goes_wrong_at_the_remote_network_leaves_nothing_behind(way):
+    async def check(engine, remote, pipeline, metrics):
+        job = PhotoJob(photo_bytes())
+        if way == "error":
+            remote.error = DeadlineError("too slow")
+            with pytest.raises(DeadlineError):
+                await engine.reconstruct(job, later())
+        else:
+            remote.gate.clear()
+            task = asyncio.ensure_future(engine.reconstruct(job, later()))
+            while not remote.timeouts:
+                await asyncio.sleep(0.01)
+            assert len(pipeline._waiting) == 1
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await asyncio.wait_for(engine.idle(), 5)
+        while pipeline._waiting:
+            await asyncio.sleep(0.01)
+
+    with_engine(check)
+
+
+def test_many_photos_wait_for_the_remote_network_at_once():
+    async def check(engine, remote, pipeline, metrics):
+        remote.gate.clear()
+        jobs = [PhotoJob(photo_bytes(colour=(40 * n + 20, 90, 90))) for n in range(6)]
+        tasks = [asyncio.ensure_future(engine.reconstruct(job, later())) for job in jobs]
+        while len(remote.timeouts) < 6:  # more than there are workers
+            await asyncio.sleep(0.01)
+        remote.gate.set()
+        for number, answered in enumerate(await asyncio.gather(*tasks)):
+            yaw = float(answered.content.split(b'"rotation":[')[1].split(b",")[0])
+            np.testing.assert_allclose(yaw, (40 * number + 20) / 255, atol=1e-6)
+
+    with_engine(check)

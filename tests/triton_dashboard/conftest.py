@@ -1,0 +1,6 @@
+"""What the tests of deploy/ share is used here too."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy"))
