@@ -26,7 +26,11 @@ INNER_MOUTH: Final = (61, 62, 63, 65, 66, 67)
 KEPT_LANDMARKS: Final = np.delete(np.arange(LANDMARK_COUNT), DROPPED_LANDMARKS)
 
 LARGEST_FACE: Final = 2.0
-"""A face that spans more than this many times the photo's longer side isn't in the photo."""
+"""A face that spans more than this many times the photo's longer side, or whose square has more than this
+many times its area, isn't in the photo."""
+
+_ALWAYS_ALLOWED: Final = 2048.0**2  # area of a square that is read whatever the photo's
+_STRIP_PIXELS: Final = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,9 @@ def crop_face(image: UInt8[np.ndarray, "height width 3"], points: Float[np.ndarr
     """
     checked = check_landmarks(points)
     placement = fit_placement(landmarks66(checked))
-    if CROP_SIZE / placement.scale > LARGEST_FACE * max(image.shape[:2]):
+    span, (height, width) = CROP_SIZE / placement.scale, image.shape[:2]
+    largest = max(LARGEST_FACE * height * width, _ALWAYS_ALLOWED)
+    if span > LARGEST_FACE * max(height, width) or span * span > largest:
         raise LandmarkError("The landmarks span far more than the photo: give them in the photo's pixels.")
     landmarks = placement.apply(checked)
     mask = face_mask(landmarks)
@@ -122,18 +128,48 @@ def masked_crop(
 def resample(
     image: UInt8[np.ndarray, "height width 3"], placement: Placement, size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Resample the square of the photo that `placement` maps onto `size` pixels, with antialiasing."""
+    """Resample the square of the photo that `placement` maps onto `size` pixels, with antialiasing.
+
+    Of a large square a strip at a time is copied, so that memory doesn't grow with what lies around a photo.
+    """
     corner = placement.inverse().apply(np.array([[0.0, 0.0], [size, size]]))
-    left, top = np.floor(corner[0]).astype(int) - 1
-    right, bottom = np.ceil(corner[1]).astype(int) + 1
+    span = float(corner[1, 0] - corner[0, 0])
+    rows = max(1, min(size, int(_STRIP_PIXELS * size / (span * span))))
+    edges = [*range(0, size, rows), size]
+    heights = np.interp(edges, [0, size], corner[:, 1])
+    strips = []
+    for first, last, top, bottom in zip(edges, edges[1:], heights, heights[1:], strict=False):
+        box = (corner[0, 0], top, corner[1, 0], bottom)
+        # The antialiasing filter reaches into the strips above and below.
+        reach = (span / size if first > 0 else 0.0, span / size if last < size else 0.0)
+        strips.append(_resample_box(image, box, reach, (size, last - first)))
+    return np.concatenate(strips)
+
+
+def _resample_box(
+    image: UInt8[np.ndarray, "height width 3"],
+    box: tuple[float, float, float, float],
+    reach: tuple[float, float],
+    size: tuple[int, int],
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Resample a box of the photo to (columns, rows), black around the photo.
+
+    Args:
+        image: The photo.
+        box: Left, top, right and bottom in its continuous pixels.
+        reach: How many of its pixels above and below the box count, too.
+        size: Columns and rows of the result.
+    """
+    left, top = int(np.floor(box[0])) - 1, int(np.floor(box[1] - reach[0])) - 1
+    right, bottom = int(np.ceil(box[2])) + 1, int(np.ceil(box[3] + reach[1])) + 1
     height, width = image.shape[:2]
     inside = image[max(top, 0) : max(min(bottom, height), 0), max(left, 0) : max(min(right, width), 0)]
     region = np.zeros((bottom - top, right - left, 3), np.uint8)
     if inside.size:
         y, x = max(-top, 0), max(-left, 0)
         region[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
-    box = (corner[0, 0] - left, corner[0, 1] - top, corner[1, 0] - left, corner[1, 1] - top)
-    resized = Image.fromarray(region).resize((size, size), Image.Resampling.BILINEAR, box=box)
+    inner = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    resized = Image.fromarray(region).resize(size, Image.Resampling.BILINEAR, box=inner)
     return np.asarray(resized)
 
 

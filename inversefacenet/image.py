@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Float64, Num, UInt8
 from PIL import Image, features
 
 from inversefacenet.errors import (
@@ -56,6 +56,7 @@ _SIGNATURES = {
 }
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ORIENTATION_TAG = 0x0112
+_STRIP_PIXELS = 1_000_000
 
 _quiet_lock = threading.Lock()
 
@@ -121,6 +122,7 @@ def decode_photo(
         # After loading: PNG may carry EXIF behind its pixels, TIFF has by then been turned by Pillow itself.
         orientation = _orientation(image)
         pixels = _to_rgb(image)
+    del image  # its memory goes before the pixels are turned, which takes theirs once more
     return _upright(pixels, orientation)
 
 
@@ -248,27 +250,51 @@ def _upright(
 
 
 def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    """Pixels of any Pillow mode as 8-bit RGB, transparency over white."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        grey = _scale_to_8_bits(np.asarray(image))
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    """Pixels of any Pillow mode as 8-bit RGB, transparency over white.
+
+    They are converted a strip at a time: as a whole each step would take the photo's memory once more.
+    """
+    white = _white(image) if image.mode in ("I", "F") else 0.0
+    transparent = image.has_transparency_data
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top, strip in _strips(image):
+        rows = pixels[top : top + strip.height]
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            rows[:] = _scale_to_8_bits(np.asarray(strip), white)[..., None]
+            continue
+        if transparent:
+            strip = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, (255, 255, 255, 255)), strip)
+        rows[:] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return pixels
 
 
-def _scale_to_8_bits(values: Num[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
-    """Greyscale of more than 8 bits, scaled so that its white is 255."""
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Cut an image into strips of whole rows; with each comes its first row."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _white(image: Image.Image) -> float:
+    """The value of white in 32-bit or floating-point greyscale: the smallest usual one that holds all."""
+    brightest = max(float(_finite(np.asarray(strip)).max(initial=0.0)) for _, strip in _strips(image))
+    whites = (1.0, 255.0, 65535.0, 2.0**32 - 1) if image.mode == "F" else (255.0, 65535.0, 2.0**32 - 1)
+    return next((w for w in whites if brightest <= w), brightest)
+
+
+def _finite(values: Num[np.ndarray, "height width"]) -> Float64[np.ndarray, "height width"]:
+    return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _scale_to_8_bits(
+    values: Num[np.ndarray, "height width"], white: float
+) -> UInt8[np.ndarray, "height width"]:
+    """Greyscale of more than 8 bits, scaled so that its white is 255; that of 16 bits is 65535."""
     if values.dtype.kind == "u" and values.dtype.itemsize == 2:
         # In 32-bit integers, exactly: (v * 255 + half) // 65535 fits below 2**24 * 2.
         return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    floats = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    brightest = float(floats.max(initial=0.0))
-    whites = (1.0, 255.0, 65535.0, 2.0**32 - 1) if values.dtype.kind == "f" else (255.0, 65535.0, 2.0**32 - 1)
-    white = next((w for w in whites if brightest <= w), brightest)
-    return np.clip(np.rint(floats * (255.0 / white)), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(_finite(values) * (255.0 / white)), 0, 255).astype(np.uint8)
 
 
 def _to_pillow(image: UInt8[np.ndarray, "height width *channels"], channels: tuple[int, ...]) -> Image.Image:

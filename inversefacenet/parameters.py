@@ -96,9 +96,11 @@ class Parameters:
             ParameterError: If a name is unknown, or a group has a wrong shape or a value that is no
                 finite number.
         """
-        unknown = sorted(set(values) - set(GROUPS))
-        if unknown:
-            raise ParameterError(f"Unknown parameter groups {unknown}: the known ones are {list(GROUPS)}.")
+        if set(values) - set(GROUPS):
+            # What they are called is the caller's text, which may be long or private.
+            raise ParameterError(
+                f"There is a parameter group of no known name: the known ones are {list(GROUPS)}."
+            )
         neutral = cls.neutral()
         groups: dict[str, Float32[np.ndarray, "..."]] = {}
         for name, shape in _SHAPES.items():
@@ -106,11 +108,9 @@ class Parameters:
                 groups[name] = getattr(neutral, name)
                 continue
             try:
-                given = np.asarray(values[name])
+                given = number_array(values[name])
             except ValueError as error:
                 raise ParameterError(f"'{name}' must be numbers of shape {shape}: {error}.") from error
-            if given.dtype.kind not in "iuf":
-                raise ParameterError(f"'{name}' must be numbers of shape {shape}, and holds something else.")
             array = _as_float32(given)
             if array.shape != shape:
                 raise ParameterError(f"'{name}' must have shape {shape}, but came with {array.shape}.")
@@ -118,6 +118,26 @@ class Parameters:
                 raise ParameterError(f"'{name}' holds a value that is not finite.")
             groups[name] = array
         return cls(**groups)
+
+
+def number_array(values: object) -> Num[np.ndarray, "..."]:
+    """Return nested lists of numbers as an array.
+
+    Raises:
+        ValueError: If they hold anything else, or lists of different lengths. Lists that hold texts never
+            reach NumPy, which would make each text as long as the longest.
+    """
+    pending: list[object] = [values]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, list | tuple):
+            pending.extend(one)
+        elif isinstance(one, bool) or not isinstance(one, int | float | np.number | np.ndarray):
+            raise ValueError("not everything in it is a number")
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise ValueError("not everything in it is a number of usual size")
+    return array
 
 
 def check_vector(vector: Float[np.ndarray, "..."]) -> Float32[np.ndarray, "350"]:

@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from inversefacenet.backends.loop_thread import LoopThread
-from inversefacenet.backends.triton_connection import TritonConnection
+from inversefacenet.backends.triton_connection import TritonConnection, TritonTls
 from inversefacenet.backends.triton_errors import closed, late
 from inversefacenet.backends.triton_model import PARAMETER_COUNT, ServedModel
 from inversefacenet.errors import BackendError
+
+__all__ = ["TritonBackend", "TritonTls"]
 
 
 class TritonBackend:
@@ -41,6 +43,7 @@ class TritonBackend:
         version: str = "",
         timeout: float = 10.0,
         shared_memory: bool = False,
+        tls: TritonTls | None = None,
     ) -> None:
         """Keep the settings; nothing is connected yet.
 
@@ -51,6 +54,7 @@ class TritonBackend:
             timeout: Most seconds that a call may take.
             shared_memory: Whether crops go through system shared memory: the server must be on the same host,
                 run as the same user or as root, and see the same /dev/shm.
+            tls: How to speak TLS to the server; None speaks none.
 
         Raises:
             BackendError: If a setting makes no sense.
@@ -63,7 +67,7 @@ class TritonBackend:
             raise BackendError(f"The time for a call to Triton must be more than 0 seconds, not {timeout}.")
         self.url, self.model, self.version, self.timeout = url, model, version, timeout
         self.digest = ""
-        self._asked_version, self._shared_memory = version, shared_memory
+        self._asked_version, self._shared_memory, self._tls = version, shared_memory, tls
         self._lock = threading.Lock()
         self._thread: LoopThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -186,7 +190,7 @@ class TritonBackend:
         loop = asyncio.get_running_loop()
         if self._connection is None:
             self._connection = TritonConnection(
-                self.url, self.model, self._asked_version, self._shared_memory
+                self.url, self.model, self._asked_version, self._shared_memory, self._tls
             )
             self._loop = loop
         elif self._loop is not loop:

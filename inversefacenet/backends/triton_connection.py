@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -47,6 +49,25 @@ CHANNEL: Final = (
 )
 
 
+@dataclass(frozen=True)
+class TritonTls:
+    """TLS to the server.
+
+    Attributes:
+        ca: PEM file with the authorities that the server's certificate may come from; None for the system's.
+        certificate: PEM file with a certificate of our own, where the server asks for one.
+        key: PEM file with its private key.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
 class TritonConnection:
     """Speaks to one model; for tasks of one event loop.
 
@@ -55,7 +76,9 @@ class TritonConnection:
         digest: SHA-256 of that version's ONNX file, or "" if the server doesn't say.
     """
 
-    def __init__(self, url: str, model: str, version: str, shared_memory: bool) -> None:
+    def __init__(
+        self, url: str, model: str, version: str, shared_memory: bool, tls: TritonTls | None = None
+    ) -> None:
         """Make the channel, which connects later; must be called on the running event loop.
 
         Args:
@@ -63,6 +86,7 @@ class TritonConnection:
             model: The model's name.
             version: A version to insist on, or "" for the newest.
             shared_memory: Whether crops go through system shared memory.
+            tls: How to speak TLS; None speaks none.
 
         Raises:
             MissingDependencyError: If Triton's client isn't installed.
@@ -82,7 +106,17 @@ class TritonConnection:
         self._describing = asyncio.Lock()
         self._registering = asyncio.Lock()
         self._memory = SharedCrops() if shared_memory else None
-        self._client = grpc.InferenceServerClient(url, channel_args=list(CHANNEL))
+        files = (
+            {}
+            if tls is None
+            else {
+                "ssl": True,
+                "root_certificates": _text(tls.ca),
+                "certificate_chain": _text(tls.certificate),
+                "private_key": _text(tls.key),
+            }
+        )
+        self._client = grpc.InferenceServerClient(url, channel_args=list(CHANNEL), **files)
         self._closed = False
 
     async def infer(

@@ -186,7 +186,7 @@ class AsyncLane(Protocol):
 class Connection(Protocol):
     """A server, for use from any thread. Each method is one attempt.
 
-    A method raises `RefusedError` where another attempt is safe, and an `InverseFaceNetError` where it isn't.
+    A method raises `RefusedError` where the server can't have begun, and an `InverseFaceNetError` elsewhere.
 
     Attributes:
         group: How many photos travel together on a lane.

@@ -70,7 +70,7 @@ class GrpcConnection:
 
     def models(self, deadline: Deadline) -> tuple[Model, ...]:
         """List the networks."""
-        answer, _ = self._call(self._methods.models, model_pb2.ListModelsRequest(), deadline)
+        answer, _ = self._call(self._methods.models, model_pb2.ListModelsRequest(), deadline, free=True)
         return tuple(messages.model_of(model) for model in answer.models)
 
     def ready(self, deadline: Deadline) -> bool:
@@ -86,11 +86,11 @@ class GrpcConnection:
         """Close the channel."""
         self._channel.close()
 
-    def _call(self, method: Any, message: Any, deadline: Deadline) -> tuple[Any, Any]:
+    def _call(self, method: Any, message: Any, deadline: Deadline, *, free: bool = False) -> tuple[Any, Any]:
         try:
             answer, call = method.with_call(message, timeout=deadline.check(), metadata=self._metadata)
         except self._grpc.RpcError as error:
-            failure = _failure(error)
+            failure = _failure(error, free=free)
         else:
             return answer, call
         # Out here, so that its cause stays what the server said.
@@ -147,7 +147,7 @@ class AsyncGrpcConnection:
 
     async def models(self, deadline: Deadline) -> tuple[Model, ...]:
         """List the networks."""
-        answer, _ = await self._call(self._methods.models, model_pb2.ListModelsRequest(), deadline)
+        answer, _ = await self._call(self._methods.models, model_pb2.ListModelsRequest(), deadline, free=True)
         return tuple(messages.model_of(model) for model in answer.models)
 
     async def ready(self, deadline: Deadline) -> bool:
@@ -164,12 +164,14 @@ class AsyncGrpcConnection:
         if self._channel is not None:
             await self._channel.close()
 
-    async def _call(self, method: Any, message: Any, deadline: Deadline) -> tuple[Any, Any]:
+    async def _call(
+        self, method: Any, message: Any, deadline: Deadline, *, free: bool = False
+    ) -> tuple[Any, Any]:
         call = method(message, timeout=deadline.check(), metadata=self._metadata)
         try:
             return await call, call
         except self._grpc.RpcError as error:
-            failure = _failure(error)
+            failure = _failure(error, free=free)
         raise failure
 
 
@@ -198,12 +200,7 @@ def _metadata(setup: Setup) -> tuple[tuple[str, str], ...]:
     return agent if setup.api_key is None else (*agent, ("authorization", f"Bearer {setup.api_key}"))
 
 
-def _failure(error: Any) -> InverseFaceNetError | RefusedError:
-    """Return what to raise for an error of grpc's, of a call of either kind."""
+def _failure(error: Any, *, free: bool = False) -> InverseFaceNetError | RefusedError:
+    """Return what to raise for an error of grpc's, of a call of either kind; `free` ones may be repeated."""
     code, details = error.code(), error.details()
-    return failure_of(
-        code.name,
-        details or code.name,
-        error.trailing_metadata(),
-        answering=bool(error.initial_metadata()),
-    )
+    return failure_of(code.name, details or code.name, error.trailing_metadata(), free=free)

@@ -40,6 +40,9 @@ _STATUSES: Final[Mapping[str, int]] = MappingProxyType(
 _NAMES: Final = dict(enumerate(["OK", *_STATUSES]))  # the codes count in this order
 _MAY_RETRY: Final = frozenset({"RESOURCE_EXHAUSTED", "UNAVAILABLE"})
 
+# Nothing else tells that no connection could be made. Where gRPC says it otherwise, nothing is sent again.
+_NOT_CONNECTED: Final = ("failed to connect", "errors resolving", "DNS resolution failed")
+
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -50,7 +53,7 @@ def request_id_of(metadata: Metadata | None) -> str:
 
 
 def failure_of(
-    code: str, message: str, trailing: Metadata | None, *, answering: bool
+    code: str, message: str, trailing: Metadata | None, *, free: bool = False
 ) -> InverseFaceNetError | RefusedError:
     """Return what to raise for a call that failed.
 
@@ -58,7 +61,7 @@ def failure_of(
         code: The name of its code.
         message: What is wrong.
         trailing: Its trailing metadata.
-        answering: The server had begun to answer.
+        free: The call costs nothing, however often it is made.
     """
     content = dict(trailing or ()).get(DETAILS_KEY)
     if isinstance(content, bytes):
@@ -70,7 +73,9 @@ def failure_of(
         return too_late()
     if code in ("UNAVAILABLE", "CANCELLED"):
         lost = ServiceUnavailableError(f"The server can't be reached or broke off: {message}.")
-        return RefusedError(lost) if code == "UNAVAILABLE" and not answering else lost
+        # gRPC itself sends again what it knows the server hasn't seen; of the rest nobody knows.
+        unseen = free or message.startswith(_NOT_CONNECTED)
+        return RefusedError(lost) if code == "UNAVAILABLE" and unseen else lost
     return ServerError(_slug(code), _STATUSES.get(code, 500), message, request_id_of(trailing))
 
 

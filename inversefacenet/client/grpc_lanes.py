@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from inversefacenet.client.connection import Broken, Entry, Event, Settled
-from inversefacenet.client.errors import ServiceUnavailableError, UnexpectedAnswerError
-from inversefacenet.client.grpc_errors import DETAILS_KEY, Metadata, failure_of_status, request_id_of
+from inversefacenet.client.errors import ServerError, ServiceUnavailableError, UnexpectedAnswerError
+from inversefacenet.client.grpc_errors import (
+    DETAILS_KEY,
+    Metadata,
+    failure_of,
+    failure_of_status,
+    request_id_of,
+)
 from inversefacenet.client.grpc_messages import reconstruct_request, reconstruction_of
-from inversefacenet.client.retry import RefusedError
+from inversefacenet.client.retry import Deadline, RefusedError
 from inversefacenet.errors import InverseFaceNetError
 from inversefacenet.v1 import reconstruction_pb2
 
+IDLE: Final = "body-timeout"
+
 _LINGER_SECONDS: Final = 1.0
+_LEAST_SECONDS: Final = 0.001
+_SETTLING_SECONDS: Final = 0.05
 _END: Final = None
 
 Failure = Callable[[Any], InverseFaceNetError | RefusedError]
@@ -37,7 +47,7 @@ class GrpcLane:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._failure = failure
         self._owed = 0
-        self._call = stream(iter(self._outgoing.get, _END), metadata=metadata)
+        self._call = stream(map(_timed, iter(self._outgoing.get, _END)), metadata=metadata)
         self._reader = threading.Thread(target=self._read, name="inversefacenet-stream", daemon=True)
         self._reader.start()
 
@@ -45,7 +55,7 @@ class GrpcLane:
         """Hand photos to the stream."""
         for entry in entries:
             self._owed += 1
-            self._outgoing.put(_message(entry))
+            self._outgoing.put((_message(entry), entry.deadline))
 
     def next(self, timeout: float) -> Event | None:
         """Return what happens next; None if nothing does in so many seconds."""
@@ -83,14 +93,16 @@ class AsyncGrpcLane:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._failure = failure
         self._owed = 0
+        self._ends: list[tuple[str, Metadata]] = []
         self._call = stream(self._messages(), metadata=metadata)
+        self._call.add_done_callback(self._note_end)
         self._reader = asyncio.create_task(self._read())
 
     async def send(self, entries: Sequence[Entry]) -> None:
         """Hand photos to the stream."""
         for entry in entries:
             self._owed += 1
-            self._outgoing.put_nowait(_message(entry))
+            self._outgoing.put_nowait((_message(entry), entry.deadline))
 
     async def next(self, timeout: float) -> Event | None:
         """Return what happens next; None if nothing does in so many seconds."""
@@ -111,8 +123,8 @@ class AsyncGrpcLane:
         await asyncio.wait({self._reader})
 
     async def _messages(self) -> AsyncIterator[Any]:
-        while (message := await self._outgoing.get()) is not _END:
-            yield message
+        while (waiting := await self._outgoing.get()) is not _END:
+            yield _timed(waiting)
 
     async def _read(self) -> None:
         try:
@@ -121,13 +133,37 @@ class AsyncGrpcLane:
                 self._events.put_nowait(_settled(response, request_id))
             self._events.put_nowait(Broken(RefusedError(_ended())))
         except Exception as error:  # whatever it is, the caller is to raise it
-            self._events.put_nowait(Broken(_broken(error, self._failure)))
+            # Where a message is being sent, how the server ended the stream may come to light only now.
+            await asyncio.sleep(_SETTLING_SECONDS)
+            self._events.put_nowait(Broken(self._said() or _broken(error, self._failure)))
+
+    def _note_end(self, call: Any) -> None:
+        """Keep how the stream ended: a message that can't be sent any more makes grpc forget it."""
+        self._ends.append((_known(call.code()).name, _known(call.trailing_metadata()) or ()))
+
+    def _said(self) -> Exception | None:
+        """Return what the service itself said at the stream's end, if anything."""
+        for code, trailing in self._ends:
+            if code == "OK":
+                return RefusedError(_ended())
+            if DETAILS_KEY in dict(trailing):
+                return _told(failure_of(code, code, trailing))
+        return None
 
 
 def _message(entry: Entry) -> reconstruction_pb2.ReconstructStreamRequest:
     return reconstruction_pb2.ReconstructStreamRequest(
         id=str(entry.index), request=reconstruct_request(entry.job)
     )
+
+
+def _timed(
+    waiting: tuple[reconstruction_pb2.ReconstructStreamRequest, Deadline],
+) -> reconstruction_pb2.ReconstructStreamRequest:
+    """Return a message that is about to leave, with the time that it has left by now."""
+    message, deadline = waiting
+    message.timeout_seconds = max(deadline.remaining(), _LEAST_SECONDS)
+    return message
 
 
 def _settled(response: reconstruction_pb2.ReconstructStreamResponse, request_id: str) -> Settled:
@@ -146,11 +182,27 @@ def _ended() -> InverseFaceNetError:
     return ServiceUnavailableError("The server ended the stream before all photos were answered.")
 
 
-def _broken(error: Exception, failure: Failure) -> Exception:
+def _broken(error: Any, failure: Failure) -> Exception:
     if not hasattr(error, "trailing_metadata"):
         return error
     found = failure(error)
     if isinstance(found, RefusedError) or DETAILS_KEY in dict(error.trailing_metadata() or ()):
-        return found
-    # Not the service's own word: the connection's, or grpc's. It is about the stream and no photo of it.
-    return RefusedError(found)
+        return _told(found)
+    # Not the service's own word: the connection's, or grpc's. The service greets a stream before it takes a
+    # photo of it; one that was never greeted has lost none.
+    return RefusedError(found) if not error.initial_metadata() else found
+
+
+def _told(found: InverseFaceNetError | RefusedError) -> InverseFaceNetError | RefusedError:
+    # The service has waited for a photo, and ended the stream before one came.
+    return RefusedError(found) if isinstance(found, ServerError) and found.code == IDLE else found
+
+
+def _known(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Return what a coroutine gives that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as found:
+        return found.value
+    coroutine.close()
+    raise UnexpectedAnswerError("The stream ended without saying how.")

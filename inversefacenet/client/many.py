@@ -1,7 +1,8 @@
 """Many photos, a bounded number at once, each answered as soon as its answer is there.
 
 Whatever ends a lane, the photos on it are not lost: where another attempt is safe each is sent again by
-itself, within its own time.
+itself, within its own time. A photo that is late is given up alone; the lane takes no more then, but the
+others on it keep their places, so that nothing is sent, or charged, again.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from inversefacenet.client.connection import AsyncLane, Entry, Event, Lane, Settled
+from inversefacenet.client.connection import AsyncLane, Broken, Entry, Event, Lane, Settled
 from inversefacenet.client.requests import Photo, PhotoJob
 from inversefacenet.client.results import ReconstructionResult
-from inversefacenet.client.retry import Deadline, RefusedError
+from inversefacenet.client.retry import Deadline, RefusedError, too_late
 from inversefacenet.errors import InputError, InverseFaceNetError
 
-# A lane answers in time or says that it can't; this much later it counts as dead.
+# A lane answers in time or says that it can't; a photo that isn't answered this much later won't be.
 _GRACE_SECONDS: Final = 0.5
+_LEAST_SECONDS: Final = 0.05
 
 Outcome = ReconstructionResult | InverseFaceNetError
 Indexed = tuple[int, Outcome]
@@ -37,14 +39,23 @@ class _Waiting:
         self._entries.update((entry.index, entry) for entry in entries)
 
     def patience(self) -> float:
-        """Return the seconds until the first of them should have been answered."""
-        return min(entry.deadline.remaining() for entry in self._entries.values()) + _GRACE_SECONDS
+        """Return the seconds until the first of them is given up."""
+        seconds = min(_given_up(entry).remaining() for entry in self._entries.values())
+        # Whoever takes answers slowly must still see those that have come.
+        return max(seconds, _LEAST_SECONDS)
 
-    def settle(self, event: Event | None) -> tuple[list[Indexed], list[Entry]]:
+    def late(self) -> list[Indexed]:
+        """Give up those whose time is over, and return them with their error."""
+        late = [entry.index for entry in self._entries.values() if not _given_up(entry).remaining()]
+        for index in late:
+            del self._entries[index]
+        return [(index, too_late()) for index in late]
+
+    def settle(self, event: Event) -> tuple[list[Indexed], list[Entry]]:
         """Return who is answered by an event, and who needs another attempt.
 
         Args:
-            event: What happened; None if nothing happens any more.
+            event: What happened.
 
         Raises:
             Exception: If the lane broke by a fault of this program.
@@ -58,11 +69,15 @@ class _Waiting:
             return [(entry.index, event.outcome)], []
         entries = list(self._entries.values())
         self._entries.clear()
-        if event is None or isinstance(event.failure, RefusedError):
+        if isinstance(event.failure, RefusedError):
             return [], entries
         if not isinstance(event.failure, InverseFaceNetError):
             raise event.failure
         return [(entry.index, event.failure) for entry in entries], []
+
+
+def _given_up(entry: Entry) -> Deadline:
+    return entry.deadline.later(_GRACE_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -111,9 +126,13 @@ def reconstruct_many(
     source = enumerate(photos)
     waiting = _Waiting()
     lane: Lane | None = None
+    tired = False
     try:
         while True:
-            while limits.room(len(waiting)) and (taken := list(islice(source, limits.group))):
+            if lane is not None and tired and not waiting:
+                lane.close()
+                lane, tired = None, False
+            while not tired and limits.room(len(waiting)) and (taken := list(islice(source, limits.group))):
                 entries: list[Entry] = []
                 for index, photo in taken:
                     try:
@@ -127,9 +146,14 @@ def reconstruct_many(
             if lane is None or not waiting:
                 return
             event = lane.next(waiting.patience())
-            if not isinstance(event, Settled):
+            if event is None:
+                late = waiting.late()
+                tired = tired or bool(late)
+                yield from late
+                continue
+            if isinstance(event, Broken):
                 lane.close()
-                lane = None
+                lane, tired = None, False
             settled, again = waiting.settle(event)
             yield from settled
             for entry in again:
@@ -154,9 +178,13 @@ async def reconstruct_many_async(
     source = _numbered(photos)
     waiting = _Waiting()
     lane: AsyncLane | None = None
+    tired = False
     try:
         while True:
-            while limits.room(len(waiting)) and (taken := await _some(source, limits.group)):
+            if lane is not None and tired and not waiting:
+                await lane.close()
+                lane, tired = None, False
+            while not tired and limits.room(len(waiting)) and (taken := await _some(source, limits.group)):
                 entries: list[Entry] = []
                 for index, photo in taken:
                     try:
@@ -170,9 +198,15 @@ async def reconstruct_many_async(
             if lane is None or not waiting:
                 return
             event = await lane.next(waiting.patience())
-            if not isinstance(event, Settled):
+            if event is None:
+                late = waiting.late()
+                tired = tired or bool(late)
+                for indexed in late:
+                    yield indexed
+                continue
+            if isinstance(event, Broken):
                 await lane.close()
-                lane = None
+                lane, tired = None, False
             settled, again = waiting.settle(event)
             for indexed in settled:
                 yield indexed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ _CONNECTIONS: Final = 100
 # Below what the service keeps an idle connection open for, so that it isn't closed under a new request.
 _KEEP_SECONDS: Final = 30.0
 _LEAST_SECONDS: Final = 0.001
+# What httpx's transport reports of a request that it couldn't hand over as a whole.
+_CUT_OFF: Final = ("http11.send_request_headers.failed", "http11.send_request_body.failed")
 
 
 class _TimeLeft(dict[str, float]):
@@ -41,6 +43,21 @@ class _TimeLeft(dict[str, float]):
 
     def __getitem__(self, key: str) -> float:
         return self.get(key)
+
+
+class _Sending:
+    """Watches httpx hand a request over."""
+
+    cut_off = False
+    """The connection broke before all of it had left, so the server can't have begun."""
+
+    def see(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take note of a step."""
+        self.cut_off = self.cut_off or event in _CUT_OFF
+
+    async def see_async(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take note of a step."""
+        self.see(event, info)
 
 
 class RestConnection:
@@ -88,15 +105,14 @@ class RestConnection:
         """Send a request once and return what comes back, whatever its status.
 
         Raises:
-            RefusedError: If the connection failed before an answer began.
+            RefusedError: If the connection failed before the server can have begun.
             DeadlineError: If the time runs out.
             ServiceUnavailableError: If the connection failed otherwise.
         """
-        built = _build(self._client, request, deadline)
-        answering = False
+        sending = _Sending()
+        built = _build(self._client, request, deadline, sending.see)
         try:
             response = self._client.send(built, stream=True)
-            answering = True
             try:
                 chunks = []
                 for chunk in response.iter_bytes():
@@ -107,7 +123,7 @@ class RestConnection:
         except self._httpx.TimeoutException as error:
             raise too_late() from error
         except self._httpx.TransportError as error:
-            raise _lost(error, answering=answering) from error
+            raise _lost(self._httpx, error, request, sending) from error
         return HttpAnswer(response.status_code, _headers(response), b"".join(chunks))
 
 
@@ -155,12 +171,11 @@ class AsyncRestConnection:
 
     async def exchange(self, request: HttpRequest, deadline: Deadline) -> HttpAnswer:
         """Send a request once and return what comes back; see `RestConnection.exchange`."""
-        built = _build(self._client, request, deadline)
-        answering = False
+        sending = _Sending()
+        built = _build(self._client, request, deadline, sending.see_async)
         try:
             async with asyncio.timeout(deadline.check()):
                 response = await self._client.send(built, stream=True)
-                answering = True
                 try:
                     body = await response.aread()
                 finally:
@@ -168,7 +183,7 @@ class AsyncRestConnection:
         except (TimeoutError, self._httpx.TimeoutException) as error:
             raise too_late() from error
         except self._httpx.TransportError as error:
-            raise _lost(error, answering=answering) from error
+            raise _lost(self._httpx, error, request, sending) from error
         return HttpAnswer(response.status_code, _headers(response), body)
 
 
@@ -200,14 +215,14 @@ def _options(httpx: ModuleType, setup: Setup) -> dict[str, Any]:
     return options
 
 
-def _build(client: Any, request: HttpRequest, deadline: Deadline) -> Any:
+def _build(client: Any, request: HttpRequest, deadline: Deadline, see: Callable[..., Any]) -> Any:
     seconds = max(deadline.check(), _LEAST_SECONDS)
     return client.build_request(
         request.method,
         request.path,
         content=request.body if request.method == "POST" else None,
         headers={**request.headers, TIMEOUT_HEADER: f"{seconds:.3f}"},
-        extensions={"timeout": _TimeLeft(deadline)},
+        extensions={"timeout": _TimeLeft(deadline), "trace": see},
     )
 
 
@@ -215,13 +230,17 @@ def _headers(response: Any) -> Mapping[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _lost(error: Exception, *, answering: bool) -> Exception:
+def _lost(httpx: ModuleType, error: Exception, request: HttpRequest, sending: _Sending) -> Exception:
     lost = ServiceUnavailableError(
         f"The server can't be reached or broke off: {str(error) or type(error).__name__}."
     )
     lost.__cause__ = error
-    # A certificate that isn't trusted stays so.
-    return lost if answering or _is_tls(error) else RefusedError(lost)
+    if _is_tls(error):
+        # A certificate that isn't trusted stays so.
+        return lost
+    # Reading costs nothing. Of what was handed over as a whole nobody knows how far the server has come.
+    safe = isinstance(error, httpx.ConnectError) or sending.cut_off or request.method == "GET"
+    return RefusedError(lost) if safe else lost
 
 
 def _is_tls(error: BaseException | None) -> bool:

@@ -1,8 +1,11 @@
 """When to try again: only what is safe, never past the deadline, and no sooner than the server says.
 
-Reconstructing and rendering change nothing at the server, so a request that was refused, or whose connection
-broke before an answer began, may be sent again. An answer that says what is wrong with the request, or that
-the server failed over it, would only come again.
+A request is sent again where the server can't have begun to work on it: it has refused it in its own words,
+no connection could be made, or the connection broke before the whole request was handed over, as one may that
+the server had closed meanwhile. Once the server may have all of it, a connection that breaks ends the matter:
+another attempt could be charged a second time, and a photo that brings a server down would go on to the next
+one. An answer that says what is wrong with the request, or that the server failed over it, would only come
+again.
 """
 
 from __future__ import annotations
@@ -56,6 +59,10 @@ class Deadline:
     def remaining(self) -> float:
         """Return the seconds that are left, never negative."""
         return max(self.moment - time.monotonic(), 0.0)
+
+    def later(self, seconds: float) -> Deadline:
+        """Return the moment that lies so many seconds after this one."""
+        return Deadline(self.moment + seconds)
 
     def check(self) -> float:
         """Return the seconds that are left.

@@ -38,8 +38,9 @@ class Client:
     """A service of faces, over REST or gRPC.
 
     One object serves all threads of a process, over one pool of connections; close it, or use it in a `with`
-    statement. Requests that were refused, or whose connection broke before an answer began, are sent again as
-    often as `retries` says, after the time that the server names, within `timeout`.
+    statement. Requests that were refused, or that the server can't have received as a whole, are sent again
+    as often as `retries` says, after the time that the server names, within `timeout`; others never, so that
+    nothing is charged twice.
     """
 
     def __init__(

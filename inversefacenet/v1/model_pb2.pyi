@@ -123,7 +123,7 @@ class Model(_message.Message):
     digest: _builtins.str
     """SHA-256 of the network's file, in hexadecimal."""
     backend: _builtins.str
-    """What runs it, for example `onnx` or `triton`."""
+    """What runs it: `onnxruntime` or `triton`."""
     @_builtins.property
     def face_model(self) -> Global___FaceModel:
         """The face model."""

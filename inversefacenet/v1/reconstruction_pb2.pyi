@@ -481,8 +481,13 @@ class ReconstructStreamRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Comes back with the answer; any text of at most 128 characters."""
+    timeout_seconds: _builtins.float
+    """Seconds that the answer may take, counted from when the service has received the photo; what isn't done by then
+    is dropped. 0 leaves it to the service, whose own limit is the most.
+    """
     @_builtins.property
     def request(self) -> Global___ReconstructRequest:
         """The photo."""
@@ -492,10 +497,11 @@ class ReconstructStreamRequest(_message.Message):
         *,
         id: _builtins.str = ...,
         request: Global___ReconstructRequest | None = ...,
+        timeout_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request", b"request", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,7 +75,9 @@ class ReconstructionServiceServicer:
     def ReconstructStream(self, request_iterator, context):
         """Reconstructs many photos, each answered as soon as it is ready, in any order. A photo that can't be answered
         gets an error of its own and ends nothing. A bounded number is worked on at once: the service reads the next
-        photo when there is room for it, so a client may send without counting.
+        photo when there is room for it, so a client may send without counting. A stream that sends nothing for a while
+        although all is answered ends with DEADLINE_EXCEEDED, one that is very old with UNAVAILABLE; photos that have no
+        answer then were not received, and belong into another stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class ReconstructionServiceStub:
     ReconstructStream: _grpc.StreamStreamMultiCallable[_reconstruction_pb2.ReconstructStreamRequest, _reconstruction_pb2.ReconstructStreamResponse]
     """Reconstructs many photos, each answered as soon as it is ready, in any order. A photo that can't be answered
     gets an error of its own and ends nothing. A bounded number is worked on at once: the service reads the next
-    photo when there is room for it, so a client may send without counting.
+    photo when there is room for it, so a client may send without counting. A stream that sends nothing for a while
+    although all is answered ends with DEADLINE_EXCEEDED, one that is very old with UNAVAILABLE; photos that have no
+    answer then were not received, and belong into another stream.
     """
 
 @_typing.type_check_only
@@ -67,7 +69,9 @@ class ReconstructionServiceAsyncStub(ReconstructionServiceStub):
     ReconstructStream: _aio.StreamStreamMultiCallable[_reconstruction_pb2.ReconstructStreamRequest, _reconstruction_pb2.ReconstructStreamResponse]  # type: ignore[assignment]
     """Reconstructs many photos, each answered as soon as it is ready, in any order. A photo that can't be answered
     gets an error of its own and ends nothing. A bounded number is worked on at once: the service reads the next
-    photo when there is room for it, so a client may send without counting.
+    photo when there is room for it, so a client may send without counting. A stream that sends nothing for a while
+    although all is answered ends with DEADLINE_EXCEEDED, one that is very old with UNAVAILABLE; photos that have no
+    answer then were not received, and belong into another stream.
     """
 
 class ReconstructionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -97,7 +101,9 @@ class ReconstructionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_reconstruction_pb2.ReconstructStreamResponse], _abc.AsyncIterator[_reconstruction_pb2.ReconstructStreamResponse]]:
         """Reconstructs many photos, each answered as soon as it is ready, in any order. A photo that can't be answered
         gets an error of its own and ends nothing. A bounded number is worked on at once: the service reads the next
-        photo when there is room for it, so a client may send without counting.
+        photo when there is room for it, so a client may send without counting. A stream that sends nothing for a while
+        although all is answered ends with DEADLINE_EXCEEDED, one that is very old with UNAVAILABLE; photos that have no
+        answer then were not received, and belong into another stream.
         """
 
 def add_ReconstructionServiceServicer_to_server(servicer: ReconstructionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,6 +23,8 @@ from services.gateway.gateway import Gateway
 from services.gateway.logging_config import configure_logging
 from services.gateway.settings import PREFIX, Settings, settings_table, unknown_variables
 
+_STALLED_MILLISECONDS = 60_000
+
 logger = logging.getLogger("services.gateway")
 
 
@@ -65,6 +67,8 @@ async def serve(app: FastAPI, listener: socket.socket, settings: Settings) -> in
     server = _Server(
         uvicorn.Config(
             app,
+            # Named, so that it is never left out: the parser in Python takes seconds over a flood of chunks.
+            http="httptools",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -87,7 +91,8 @@ async def serve(app: FastAPI, listener: socket.socket, settings: Settings) -> in
 
     def on_signal() -> None:
         if going:
-            server.force_exit = True
+            server.should_exit = server.force_exit = True
+            return
         going.append(asyncio.ensure_future(leave()))
 
     loop = asyncio.get_running_loop()
@@ -113,6 +118,9 @@ def _listen(host: str, port: int) -> socket.socket:
     # answer on a connection that is kept would wait 40 ms for the client's acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # A caller that takes nothing of its answer for so long is cut off, and the answer let go.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
     try:
         listener.bind((host, port))
     except OSError as error:

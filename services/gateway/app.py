@@ -74,6 +74,8 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # A redirect would be answered before the key is looked at, and behind a proxy name the wrong scheme.
+        redirect_slashes=False,
     )
     app.state.gateway = gateway
     app.add_middleware(RequestMiddleware, gateway=gateway, quiet_routes=routes_health.QUIET_ROUTES)

@@ -26,6 +26,7 @@ RAW_TYPES: Final = ("application/octet-stream",)
 _MAX_TEXT_FIELDS: Final = 32
 _MAX_TEXT_BYTES: Final = 256 * 1024
 _MAX_JSON_VALUES: Final = 200_000
+_MAX_JSON_MEMBERS: Final = 10_000
 _MAX_DIGITS: Final = 18
 
 
@@ -100,12 +101,14 @@ async def read_json(call: Call) -> bytes:
     """Return a body that is JSON text; see `read_bytes`.
 
     Raises:
-        BodyTooLargeError: If it holds far more values than any request needs: as objects they would take
-            many times the memory of the text.
+        BodyTooLargeError: If it holds far more values or members than any request needs: as objects they
+            would take many times the memory of the text.
     """
     content = await read_bytes(call)
     if content.count(b",") > _MAX_JSON_VALUES:
         raise BodyTooLargeError(f"The JSON text holds more than {_MAX_JSON_VALUES} values.")
+    if content.count(b":") > _MAX_JSON_MEMBERS:
+        raise BodyTooLargeError(f"The JSON text holds more than {_MAX_JSON_MEMBERS} members.")
     return content
 
 
@@ -160,6 +163,15 @@ def _too_large(limit: int) -> BodyTooLargeError:
 
 class _MemoryParser(MultiPartParser):
     """Keeps photos in memory: no temporary file ever holds one. Counts them before it takes them."""
+
+    @property
+    def _charset(self) -> str:
+        """Texts are UTF-8, whatever the content type says: some of Python's codecs take quadratic time."""
+        return "utf-8"
+
+    @_charset.setter
+    def _charset(self, named: str) -> None:
+        pass
 
     def on_headers_finished(self) -> None:
         super().on_headers_finished()

@@ -19,6 +19,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.readiness import Readiness
 from services.gateway.schemas import ModelInfo
 from services.gateway.settings import Settings
+from services.gateway.slots import missing_worker
 from services.gateway.tracing import Tracing
 from services.gateway.workers import Place, WorkerPool
 
@@ -176,7 +177,10 @@ class Engine:
     async def _around(
         self, remote: RemoteBackend, place: Place, job: PhotoJob, deadline: Deadline
     ) -> Answered:
-        prepared, slot = await self._pool.run(place, "prepare", job, deadline=deadline)
+        def forget(prepared: Prepared, slot: int) -> None:
+            self._pool.drop_in(slot, "forget", prepared.ticket)
+
+        prepared, slot = await self._pool.run(place, "prepare", job, deadline=deadline, unheard=forget)
         assert isinstance(prepared, Prepared)
         try:
             began, started = time.time(), time.perf_counter()
@@ -240,9 +244,11 @@ class Engine:
 
     async def _probe(self) -> None:
         """Make a real inference, unless a photo's was answered just now."""
-        if time.monotonic() - self._pool.last_success < self._settings.probe_interval:
+        if self._pool.running and time.monotonic() - self._pool.last_success < self._settings.probe_interval:
             return
         deadline = Deadline.after(self._settings.probe_timeout)
+        if not self._pool.running:
+            raise missing_worker()
         if self._remote is None:
             await self._pool.run_first("probe", deadline=deadline)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from inversefacenet import __version__
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from inversefacenet.reconstruction import Reconstructor
     from services.gateway.fetch import PhotoFetcher
     from services.gateway.grpc_server import GrpcServer
+
+_WATCH_SECONDS = 1.0  # between two looks at readiness, at least
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,8 @@ class Gateway:
         self.fetcher: PhotoFetcher | None = None
         self.grpc_port: int | None = None
         self._grpc: GrpcServer | None = None
+        self._grpc_end: asyncio.Future[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._reconstructor = reconstructor
         self._remote = remote
 
@@ -80,7 +85,7 @@ class Gateway:
         settings = self.settings
         started = time.perf_counter()
         if self._remote is None and settings.backend == "triton":
-            from inversefacenet.backends.triton import TritonBackend
+            from inversefacenet.backends.triton import TritonBackend, TritonTls
 
             self._remote = TritonBackend(
                 settings.triton_url,
@@ -88,8 +93,13 @@ class Gateway:
                 settings.triton_version,
                 timeout=settings.triton_timeout,
                 shared_memory=settings.triton_shared_memory,
+                tls=TritonTls(settings.triton_ca, settings.triton_certificate, settings.triton_key)
+                if settings.triton_tls
+                else None,
             )
-        pool = WorkerPool(await asyncio.to_thread(self._slots), settings.queue, self.metrics)
+        pool = WorkerPool(
+            await asyncio.to_thread(self._slots), settings.queue, self.metrics, settings.request_timeout
+        )
         model = await pool.start()
         self.engine = Engine(settings, self.metrics, pool, model, self._remote, self.tracing)
         try:
@@ -109,6 +119,7 @@ class Gateway:
         except BaseException:
             await self.close()
             raise
+        self._watching = asyncio.create_task(self._watch())
         logger.info("ready", extra={"model": self.engine.model.model_dump(), "grpc_port": self.grpc_port})
 
     async def _prove(self) -> None:
@@ -146,11 +157,27 @@ class Gateway:
         if self._grpc is not None:
             await self._grpc.stop_serving()
         await asyncio.sleep(self.settings.drain_delay)
+        self._stop_grpc()
+
+    def _stop_grpc(self) -> None:
+        """Begin to end the gRPC server, beside the REST server's end and with the same time for it."""
+        if self._grpc is not None and self._grpc_end is None:
+            self._grpc_end = asyncio.ensure_future(self._grpc.stop(self.settings.drain))
+
+    async def _watch(self) -> None:
+        """Keep readiness up to date for the metrics, also while nobody asks for it."""
+        while True:
+            await asyncio.sleep(max(self.settings.probe_interval, _WATCH_SECONDS))
+            with suppress(NotReadyError):
+                await self.engine.readiness.check()
 
     async def close(self) -> None:
         """Answer what was accepted, and let everything go."""
-        if self._grpc is not None:
-            await self._grpc.stop(self.settings.drain)
+        if self._watching is not None:
+            self._watching.cancel()
+        self._stop_grpc()
+        if self._grpc_end is not None:
+            await self._grpc_end
         await self.engine.close()
         if self.fetcher is not None:
             await self.fetcher.close()

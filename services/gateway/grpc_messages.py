@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 from grpc import aio
 
+from inversefacenet.errors import InputError
 from services.gateway.context import current_notes
 from services.gateway.deadline import Deadline
 from services.gateway.errors import BodyTimeoutError
@@ -19,13 +20,14 @@ from services.gateway.grpc_requests import parse
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 Context = aio.ServicerContext[Any, Any]
 
+_CANCELLING_SECONDS: Final = 0.2
 
 caller_name: ContextVar[str | None] = ContextVar("inversefacenet_grpc_caller", default=None)
 """Who sent the call that this context works for, for its log line."""
 
 
 class MessageLostError(Exception):
-    """The call ended before its message was there: it was too large, or the caller is gone."""
+    """The connection ended the call before its message was there: it was too large, or the caller is gone."""
 
 
 def metadata_of(context: Context) -> dict[str, str]:
@@ -60,8 +62,8 @@ async def read_message(
         TooManyUploadsError: If too many are being received.
         BodyTimeoutError: If it takes too long to arrive.
         DeadlineError: If the call's time runs out meanwhile.
-        MessageLostError: If there is none.
-        InputError: If it can't be read.
+        MessageLostError: If the connection gives up over it.
+        InputError: If there is none, or it can't be read.
     """
     limit = gateway.settings.body_timeout
     with gateway.uploads.receiving():
@@ -72,9 +74,19 @@ async def read_message(
             deadline.check()
             raise BodyTimeoutError(f"The message did not arrive within {limit:g} s.") from error
     if not isinstance(content, bytes):
-        raise MessageLostError("The call ended before its message had arrived.")
+        raise await _why_none()
     count("bytes_in", len(content))
     return parse(kind, content)
+
+
+async def _why_none() -> Exception:
+    """Return why a call has no message."""
+    try:
+        # A connection that gives up over a message cancels the call in this moment, but says no more.
+        await asyncio.sleep(_CANCELLING_SECONDS)
+    except asyncio.CancelledError:
+        return MessageLostError("The call ended before its message had arrived.")
+    return InputError("The call has ended without a message: send one.")
 
 
 def count(name: str, number: int) -> None:

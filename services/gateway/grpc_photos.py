@@ -13,30 +13,49 @@ from services.gateway.grpc_requests import FieldError, photo_job
 from services.gateway.jobs import PhotoJob
 
 
-async def received_photo(
-    gateway: Gateway, request: reconstruction_pb2.ReconstructRequest, deadline: Deadline
-) -> PhotoJob:
-    """Return what a worker is to do; the message isn't needed any more then.
+def understood_photo(
+    gateway: Gateway, request: reconstruction_pb2.ReconstructRequest
+) -> tuple[PhotoJob, str | None]:
+    """Return what a worker is to do, so that what is wrong with a message is told before it costs anything.
 
     Args:
-        gateway: Knows the limits, and fetches photos that come by address.
-        request: The message.
-        deadline: Until when a photo may be fetched.
+        gateway: Knows the limits, and whether photos are fetched.
+        request: The message; it isn't needed any more then.
+
+    Returns:
+        The job; and the address where its photo is still to be fetched, if it has one.
 
     Raises:
         FieldError: If a field is wrong, or there is no photo.
         InputDisabledError: If there is an address, and photos are not fetched here.
-        FetchError: If the photo can't be fetched.
-        DeadlineError: If that takes too long.
     """
-    # Read before the photo is fetched, so that a wrong field costs nothing.
     job = photo_job(request, request.content, gateway.settings, current_request_id() or "")
     source = request.WhichOneof("photo")
     if source is None:
         raise FieldError("photo", "send the photo as `content` or its address as `url`")
     if source == "content":
-        return job
+        return job, None
     if gateway.fetcher is None:
         raise InputDisabledError("Photos are not fetched from addresses here: send the photo as `content`.")
-    content = await gateway.fetcher.fetch(request.url, deadline.check())
+    return job, request.url
+
+
+async def with_photo(gateway: Gateway, job: PhotoJob, url: str | None, deadline: Deadline) -> PhotoJob:
+    """Return a job with its photo, fetched if it has an address.
+
+    Args:
+        gateway: Fetches it.
+        job: What is to be done.
+        url: The address; None if the photo is there.
+        deadline: Until when it may be fetched.
+
+    Raises:
+        TooManyUploadsError: If too many photos are on their way already.
+        FetchError: If the photo can't be fetched.
+        DeadlineError: If that takes too long.
+    """
+    if url is None or gateway.fetcher is None:
+        return job
+    with gateway.uploads.receiving():
+        content = await gateway.fetcher.fetch(url, deadline.check())
     return dataclasses.replace(job, content=content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any, Final
 
 import grpc
@@ -15,6 +16,7 @@ from services.gateway.grpc_calls import CallInterceptor
 from services.gateway.grpc_health import SERVICE as HEALTH
 from services.gateway.grpc_health import Health
 from services.gateway.grpc_services import SERVICES, Methods
+from services.gateway.grpc_stream import LONGEST_SECONDS
 from services.gateway.settings import PREFIX, Settings
 
 # What a message holds beside the photo: options, landmarks, names.
@@ -23,6 +25,7 @@ MESSAGE_MARGIN: Final = 1024 * 1024
 _KEEPALIVE_MS: Final = 30_000  # below the minute after which proxies and NAT usually forget a connection
 _CLIENT_PING_MS: Final = 10_000  # clients may ping so often, with calls or without
 _CONNECTION_AGE_MS: Final = 30 * 60_000
+_GRACE_MARGIN_MS: Final = 60_000
 _STREAMS: Final = 1024
 _IDENTITY_ONLY: Final = 1
 
@@ -94,7 +97,14 @@ def server_options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", _CLIENT_PING_MS),
         # Long-lived clients look for a server again now and then, so that new ones get their share.
         ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
+        # By then the last stream has ended itself and its photos are answered; what is left is cut.
+        ("grpc.max_connection_age_grace_ms", _grace_ms(settings)),
     ]
+
+
+def _grace_ms(settings: Settings) -> int:
+    seconds = LONGEST_SECONDS + settings.body_timeout + settings.request_timeout
+    return math.ceil(1000 * seconds) + _GRACE_MARGIN_MS
 
 
 def _listen(server: aio.Server, settings: Settings) -> int:

@@ -27,7 +27,8 @@ from services.gateway.grpc_messages import (
     metadata_of,
     read_message,
 )
-from services.gateway.grpc_photos import received_photo
+from services.gateway.grpc_photos import understood_photo, with_photo
+from services.gateway.grpc_places import shared_places
 from services.gateway.grpc_requests import render_job
 from services.gateway.grpc_stream import PhotoStream
 from services.gateway.jobs import PhotoJob
@@ -54,6 +55,7 @@ class Methods:
         self._leaving = leaving
         # An open stream can receive a photo at any time, so it counts for as long as it is open.
         self._streams = Uploads(gateway.settings.uploads)
+        self._places = shared_places(gateway.settings)
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
         """Return all methods by service, ready to be added to a server."""
@@ -73,33 +75,36 @@ class Methods:
         gateway = self._gateway
         deadline = deadline_of(context, gateway.settings.request_timeout)
         caller = self._admit(context)
+        job, url = await self._photo(context, deadline)
         with charged(gateway, caller):
-            job = await self._photo(context, deadline)
+            job = await with_photo(gateway, job, url, deadline)
             answered = await gateway.engine.reconstruct(job, deadline)
         count("bytes_out", len(answered.content))
         return answered.content
 
-    async def _photo(self, context: Context, deadline: Deadline) -> PhotoJob:
+    async def _photo(self, context: Context, deadline: Deadline) -> tuple[PhotoJob, str | None]:
         """Receive a photo; the message that it came in is let go, for it may be large."""
         kind = reconstruction_pb2.ReconstructRequest
         request = await read_message(self._gateway, context, kind, deadline)
-        return await received_photo(self._gateway, request, deadline)
+        return understood_photo(self._gateway, request)
 
     async def reconstruct_stream(self, _: Any, context: Context) -> None:
         """Reconstruct many photos."""
         caller = self._admit(context)
         with self._streams.receiving():
             await context.send_initial_metadata(context.trailing_metadata())
-            await PhotoStream(self._gateway, caller, context, self._leaving).run()
+            await PhotoStream(self._gateway, caller, context, self._places, self._leaving).run()
 
     async def render(self, _: Any, context: Context) -> bytes:
         """Draw one face."""
         gateway = self._gateway
         deadline = deadline_of(context, gateway.settings.request_timeout)
-        self._admit(context)
+        caller = self._admit(context)
         request = await read_message(gateway, context, rendering_pb2.RenderRequest, deadline)
         job = render_job(request, current_request_id() or "")
-        answered = await gateway.engine.render(job, deadline)
+        # It keeps a worker as busy as a photo does.
+        with charged(gateway, caller):
+            answered = await gateway.engine.render(job, deadline)
         model = gateway.engine.model
         content = encode_rendering(answered.content, answered.media_type, job.output, model)
         count("bytes_out", len(content))

@@ -9,6 +9,8 @@ from jaxtyping import Float32
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 from pydantic_core import from_json
 
+from inversefacenet.parameters import number_array
+
 
 def numbers(count: int) -> dict[str, Any]:
     """Return the JSON schema of a list of so many numbers."""
@@ -29,15 +31,15 @@ def landmarks_of(value: object) -> tuple[Float32[np.ndarray, "68 2"], ...]:
     """
     message = "must be 68 points [x, y], or a list of such for several faces"
     try:
-        numbers = np.asarray(value)
+        points = number_array(value)
     except ValueError:
         raise ValueError(message) from None
-    if numbers.ndim == 2:
-        numbers = numbers[None]
-    if numbers.dtype.kind not in "iuf" or numbers.ndim != 3 or numbers.shape[1:] != (68, 2):
+    if points.ndim == 2:
+        points = points[None]
+    if points.ndim != 3 or points.shape[1:] != (68, 2):
         raise ValueError(message)
     with np.errstate(over="ignore"):
-        single = numbers.astype(np.float32)
+        single = points.astype(np.float32)
     if not len(single):
         raise ValueError("holds no face: leave it out to have the faces looked for")
     if not np.isfinite(single).all():
@@ -65,6 +67,6 @@ LandmarksText = Annotated[
     WithJsonSchema({"type": "string", "contentMediaType": "application/json"}),
 ]
 LANDMARKS_HELP: Final = (
-    "The 68 landmarks in iBUG order, [x, y] in pixels of the upright photo (or of the crop): of one face, or "
-    "a list for several. Nothing is detected then."
+    "The 68 landmarks in iBUG order, [x, y] in pixels of the upright photo (or of the crop), pixel centres "
+    "at half integers: of one face, or a list for several. Nothing is detected then."
 )

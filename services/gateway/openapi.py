@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from services.gateway.context import REQUEST_ID_HEADER
 from services.gateway.examples import PROBLEM_EXAMPLE
 from services.gateway.problems import problem_answer
-from services.gateway.request_schemas import BatchBody, PhotoBody, PhotoParameters, RenderingBody
+from services.gateway.request_schemas import BatchBody, PhotoBody, RenderingBody
 from services.gateway.schemas import Problem
 
 BINARY: Final = {"type": "string", "format": "binary"}
@@ -36,7 +36,7 @@ _PROBLEMS: Final[Mapping[int, str]] = MappingProxyType(
         413: "Too many bytes, pixels or photos.",
         415: "The body is of no kind that is read here, or the image of no format that is.",
         422: "No face was found, or something in the request is not valid: `errors` names it.",
-        429: "The key has used up its photos: try again after Retry-After seconds.",
+        429: "The key has used up its quota: try again after Retry-After seconds.",
         500: "A fault of the service; its log has the cause under the request id.",
         503: "Overloaded, stopping or not ready: try again after Retry-After seconds.",
         504: "The time ran out before the answer was made.",
@@ -69,19 +69,18 @@ def reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _REFERENCE.format(model=model.__name__)}
 
 
-def form_schema(files: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+def form_schema(files: Mapping[str, Any], options: type[BaseModel]) -> dict[str, Any]:
     """Describe a form: files, and the same fields as in the query.
 
     Args:
         files: Schemas of the fields that hold files.
-        without: Fields of the query that the form doesn't have.
+        options: The query's fields.
     """
-    fields = PhotoParameters.model_json_schema(ref_template=_REFERENCE)["properties"]
-    kept = {name: schema for name, schema in fields.items() if name not in without}
+    fields = options.model_json_schema(ref_template=_REFERENCE)["properties"]
     return {
         "type": "object",
         "required": list(files),
-        "properties": {**files, **kept},
+        "properties": {**files, **fields},
         "additionalProperties": False,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from services.gateway.negotiation import Offer
 from services.gateway.request_schemas import (
     LONGEST_NAME,
     BatchBody,
+    BatchParameters,
     BrokenPhoto,
     OnePhoto,
     PhotoBody,
@@ -31,7 +32,11 @@ from services.gateway.schemas import Part
 
 _PICTURES: Final = (Part.RENDERING, Part.OVERLAY, Part.CONTOURS)
 
+_MOST_ERRORS: Final = 1000
+_LANDMARKS_OF_SEVERAL: Final = "belong to one photo: send several photos with theirs as JSON"
+
 Body = TypeVar("Body", bound=BaseModel)
+Options = TypeVar("Options", bound=BatchParameters)
 
 
 @dataclass(frozen=True)
@@ -79,16 +84,19 @@ async def read_photo(call: Call, query: PhotoParameters) -> tuple[PhotoOptions, 
     note_photos(1)
     if kind is BodyKind.JSON:
         body = read_model(PhotoBody, await read_json(call))
-        return _merged(query, body), _photo(body)
+        photo = _photo(body, crop=query.input == "crop")
+        if "landmarks" not in body.model_fields_set:
+            photo = replace(photo, landmarks=query.landmarks)
+        return _merged(query, body), photo
     if kind is BodyKind.RAW:
         return query, Photo(await read_bytes(call), crop=query.input == "crop", landmarks=query.landmarks)
     form = await read_form(call, 1)
-    options = _merged(query, _form_options(form))
+    options = _merged(query, _form_options(form, PhotoParameters))
     (_, content) = form.photos[0]
     return options, Photo(content, crop=options.input == "crop", landmarks=options.landmarks)
 
 
-async def read_photos(call: Call, query: PhotoParameters) -> PhotoRequest:
+async def read_photos(call: Call, query: BatchParameters) -> PhotoRequest:
     """Read the body of a request for several photos; see `read_photo`.
 
     Raises:
@@ -96,16 +104,20 @@ async def read_photos(call: Call, query: PhotoParameters) -> PhotoRequest:
     """
     kind = kind_of(call.request, (BodyKind.FORM, BodyKind.JSON))
     limit = call.gateway.settings.max_photos
+    crop = query.input == "crop"
+    if "landmarks" in call.request.query_params:
+        raise invalid("query", "landmarks", _LANDMARKS_OF_SEVERAL)
     if kind is BodyKind.JSON:
-        body = read_model(BatchBody, await read_json(call))
+        body = read_model(BatchBody, await read_json(call), max_photos=limit)
         if len(body.photos) > limit:
             raise too_many(limit)
-        request = PhotoRequest(_merged(query, body), [_either(n, one) for n, one in enumerate(body.photos)])
+        either = [_either(number, one, crop) for number, one in enumerate(body.photos)]
+        request = PhotoRequest(_merged(query, body), either)
     else:
         form = await read_form(call, limit)
-        options = _merged(query, _form_options(form))
-        if options.landmarks is not None:
-            raise invalid("landmarks", "belong to one photo: send several photos with theirs as JSON")
+        if "landmarks" in form.fields:
+            raise invalid("body", "landmarks", _LANDMARKS_OF_SEVERAL)
+        options = _merged(query, _form_options(form, BatchParameters))
         crop = options.input == "crop"
         photos = [Photo(content, name=name[:LONGEST_NAME], crop=crop) for name, content in form.photos]
         request = PhotoRequest(options, [*photos])
@@ -123,7 +135,7 @@ def photo_job(call: Call, options: PhotoOptions, photo: Photo, offer: Offer) -> 
         base64=photo.base64,
         crop=photo.crop,
         faces="largest" if offer.form is AnswerForm.MESH else options.faces,
-        minimum_size=options.minimum_size or None,
+        minimum_size=max(options.minimum_size, settings.minimum_face) if options.minimum_size else None,
         landmarks=photo.landmarks,
         max_bytes=settings.max_body_bytes,
         max_pixels=settings.max_pixels,
@@ -175,21 +187,25 @@ async def fetch(call: Call, url: str) -> bytes:
         return await fetcher.fetch(url, call.deadline.check())
 
 
-def read_model(model: type[Body], content: bytes) -> Body:
+def read_model(model: type[Body], content: bytes, max_photos: int = 1) -> Body:
     """Read JSON text.
 
     Raises:
         RequestValidationError: If it isn't valid.
+        TooManyPhotosError: If it lists more photos than any service allows.
     """
     try:
         return model.model_validate_json(content, strict=True)
     except ValidationError as error:
-        raise _placed(error) from error
+        found = _placed(error)
+        if any((one["type"], one["loc"]) == ("too_long", ("body", "photos")) for one in found.errors()):
+            raise too_many(max_photos) from error
+        raise found from error
 
 
-def invalid(field: str, message: str) -> RequestValidationError:
-    """Return the error of a member of the body that isn't valid."""
-    return RequestValidationError([{"type": "value_error", "loc": ("body", field), "msg": message}])
+def invalid(place: str, field: str, message: str) -> RequestValidationError:
+    """Return the error of a field that isn't valid, in the body or in the query."""
+    return RequestValidationError([{"type": "value_error", "loc": (place, field), "msg": message}])
 
 
 def note_photos(count: int) -> None:
@@ -200,36 +216,43 @@ def note_photos(count: int) -> None:
 
 
 def _placed(error: ValidationError, *place: str | int) -> RequestValidationError:
+    count = error.error_count()
+    if count > _MOST_ERRORS:
+        # Each would become an object with a message, to tell some of them.
+        message = f"more than {_MOST_ERRORS} fields or values are not valid"
+        return RequestValidationError([{"type": "value_error", "loc": ("body", *place), "msg": message}])
     entries = error.errors(include_url=False, include_context=False, include_input=False)
     return RequestValidationError([{**entry, "loc": ("body", *place, *entry["loc"])} for entry in entries])
 
 
-def _form_options(form: Form) -> PhotoParameters:
+def _form_options(form: Form, model: type[Options]) -> Options:
     fields: dict[str, str | list[str]] = {}
-    known = {info.alias or name for name, info in PhotoParameters.model_fields.items()}
+    known = {info.alias or name for name, info in model.model_fields.items()}
     for name, values in form.fields.items():
         if name not in known:
-            raise invalid(name, f"there is no such field; there are {', '.join(sorted(known))}")
+            raise invalid("body", name, f"there is no such field; there are {', '.join(sorted(known))}")
         fields[name] = values if name == "return" else values[-1]
     try:
-        return PhotoParameters.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
         raise _placed(error) from error
 
 
-def _merged(query: PhotoParameters, body: PhotoOptions) -> PhotoParameters:
-    fields: Mapping[str, object] = PhotoParameters.model_fields
+def _merged(query: Options, body: PhotoOptions) -> Options:
+    fields: Mapping[str, object] = type(query).model_fields
     chosen = {name: getattr(body, name) for name in body.model_fields_set if name in fields}
     return query.model_copy(update=chosen)
 
 
-def _photo(body: OnePhoto, name: str = "") -> Photo:
+def _photo(body: OnePhoto, name: str = "", *, crop: bool) -> Photo:
+    """Return the photo that a body holds; `crop` counts where the body doesn't say what it is."""
     source = body.photo
     content = source.base64.encode()
-    return Photo(content, not source.url, source.url, name, body.crop, body.landmarks)
+    crop = body.crop if "crop" in body.model_fields_set else crop
+    return Photo(content, not source.url, source.url, name, crop, body.landmarks)
 
 
-def _either(number: int, one: OnePhoto | BrokenPhoto) -> Photo | RequestValidationError:
+def _either(number: int, one: OnePhoto | BrokenPhoto, crop: bool) -> Photo | RequestValidationError:
     if isinstance(one, BrokenPhoto):
         return _placed(one.error, "photos", number)
-    return _photo(one, getattr(one, "name", ""))
+    return _photo(one, getattr(one, "name", ""), crop=crop)

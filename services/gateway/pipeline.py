@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from inversefacenet.errors import BackendError, ImageError, LandmarkError
+from inversefacenet.errors import BackendError, ImageError, InputError, LandmarkError
 from inversefacenet.image import decode_photo
 from inversefacenet.stages import Recorder, recording, stage
 from services.gateway.answers import answer_faces
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from inversefacenet.landmarks import Face
     from inversefacenet.morphable_model import MorphableModel
     from inversefacenet.reconstruction import FoundFace, Reconstruction, Reconstructor
+
+_MOST_PIXELS: Final = 16_000_000  # of all renderings and contours of a photo together
 
 MODEL_NAME: Final = "inversefacenet"
 
@@ -164,6 +166,7 @@ class Pipeline:
                 )
                 truncated = len(found) > job.max_faces
                 found = found[: job.max_faces]
+        _check_work(job, len(found))
         size = (image.shape[1], image.shape[0])
         kept = image if Part.OVERLAY in job.output.parts else None
         return _Waiting(job, kept, size, found, truncated, stages)
@@ -204,6 +207,16 @@ def _check_limits(job: PhotoJob, known: list[Face]) -> None:
         raise LandmarkError(f"Landmarks of {len(known)} faces came; the limit is {job.max_faces} a photo.")
     if job.crop and len(known) > 1:
         raise LandmarkError(f"A crop shows one face, but landmarks of {len(known)} came.")
+
+
+def _check_work(job: PhotoJob, faces: int) -> None:
+    """Bound what one photo may ask to be drawn."""
+    drawn = len(job.output.parts & {Part.RENDERING, Part.CONTOURS}) * faces * job.output.size**2
+    if drawn > _MOST_PIXELS:
+        raise InputError(
+            f"The pictures of {faces} faces have too many pixels together: ask for a smaller size or fewer "
+            f"faces. {_MOST_PIXELS:,} pixels are the most."
+        )
 
 
 def _measures(reconstructions: list[Reconstruction]) -> list[FaceMeasure]:

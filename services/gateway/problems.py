@@ -41,7 +41,13 @@ def problem_answer(description: str, example: Mapping[str, Any] | None = None) -
     return {"description": description, "content": {MEDIA_TYPE: media}}
 
 
-def problem(status: int, slug: str, detail: str, errors: list[FieldProblem] | None = None) -> Problem:
+def problem(
+    status: int,
+    slug: str,
+    detail: str,
+    errors: list[FieldProblem] | None = None,
+    retry_after: int | None = None,
+) -> Problem:
     """Describe what went wrong.
 
     Args:
@@ -49,6 +55,7 @@ def problem(status: int, slug: str, detail: str, errors: list[FieldProblem] | No
         slug: The stable code of the problem; bounded, for it becomes a label.
         detail: What is wrong and what to do about it.
         errors: The single fields that are wrong, if it is about fields.
+        retry_after: Seconds after which it is worth trying again, if it is.
     """
     return Problem(
         type=PROBLEM_TYPE + slug,
@@ -58,6 +65,7 @@ def problem(status: int, slug: str, detail: str, errors: list[FieldProblem] | No
         code=slug,
         request_id=current_request_id() or "",
         errors=errors,
+        retry_after=retry_after,
     )
 
 
@@ -69,7 +77,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
         return _validation_problem(error)
     known = foreseen(error)
-    return problem(known.http_status, known.slug, outward_detail(known))
+    seconds = retry_seconds(known)
+    whole = None if seconds is None else max(1, math.ceil(seconds))
+    return problem(known.http_status, known.slug, outward_detail(known), retry_after=whole)
 
 
 def problem_response(found: Problem, headers: Mapping[str, str] | None = None) -> ProblemResponse:
@@ -83,15 +93,15 @@ def problem_response(found: Problem, headers: Mapping[str, str] | None = None) -
 
 def library_problem(error: InverseFaceNetError) -> ProblemResponse:
     """Answer an error of the library's tree with its own status and code."""
+    found = problem_of(error)
     headers: dict[str, str] = {}
-    seconds = retry_seconds(error)
-    if seconds is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    if found.retry_after is not None:
+        headers["Retry-After"] = str(found.retry_after)
     if isinstance(error, UnauthenticatedError):
         headers["WWW-Authenticate"] = CHALLENGE
     if isinstance(error, NotAcceptableError):
         headers["Vary"] = "Accept"
-    return problem_response(problem_of(error), headers)
+    return problem_response(found, headers)
 
 
 def unexpected_problem(error: Exception) -> ProblemResponse:

@@ -34,6 +34,8 @@ class Readiness:
         self._lock = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
         self._proved_at = float("-inf")
+        self._failed_at = float("-inf")
+        self._well = True  # what the log said last
 
     async def check(self) -> None:
         """Return if the backend answers.
@@ -41,17 +43,25 @@ class Readiness:
         Raises:
             NotReadyError: If it fails or is silent for too long.
         """
+        asked = time.monotonic()
         async with self._lock:
             if time.monotonic() - self._proved_at < self._interval:
                 return
+            if self._failed_at > asked:
+                # Whoever waited while a probe failed has that answer, and needn't wait for another.
+                raise not_ready()
             try:
                 await self._prove()
             except Exception as error:
                 self._metrics.ready.set(0)
-                logger.error("readiness probe failed: %s: %s", type(error).__name__, error)
-                raise NotReadyError(
-                    "The inference backend does not answer; the service's log has the cause."
-                ) from error
+                self._failed_at = time.monotonic()
+                if self._well:
+                    logger.error("readiness probe failed: %s: %s", type(error).__name__, error)
+                self._well = False
+                raise not_ready() from error
+            if not self._well:
+                logger.info("readiness probe answered again")
+            self._well = True
             self._metrics.ready.set(1)
             self._proved_at = time.monotonic()
 
@@ -66,6 +76,11 @@ class Readiness:
         # Shielded: a probe that is late goes on, and the next check waits for it instead of piling up.
         async with asyncio.timeout(self._timeout):
             await asyncio.shield(self._running)
+
+
+def not_ready() -> NotReadyError:
+    """Return the error of a service whose network doesn't answer."""
+    return NotReadyError("The inference backend does not answer; the service's log has the cause.")
 
 
 def _seen(probe: asyncio.Future[None]) -> None:

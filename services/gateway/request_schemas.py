@@ -22,6 +22,10 @@ from services.gateway.schemas import FaceChoice, Part, Schema
 SMALLEST_PICTURE: Final = 16
 LARGEST_PICTURE: Final = 2048
 LONGEST_NAME: Final = 255
+MOST_PHOTOS: Final = 1000
+"""More than any service allows: a list of more is not read on."""
+
+_MOST_PARTS: Final = 16
 
 
 def split_commas(values: object) -> object:
@@ -40,11 +44,12 @@ class PhotoOptions(BaseModel):
         ge=0,
         le=10_000,
         allow_inf_nan=False,
-        description="Least width of a face in photo pixels; 0: the service's own setting.",
+        description="Least width of a face in photo pixels; the service's own setting is the least of all.",
     )
     parts: list[Part] = Field(
         default=[Part.PARAMETERS],
         alias="return",
+        max_length=_MOST_PARTS,
         description="What to add, separated by commas. Parameters and landmarks are always there.",
     )
     mesh_format: Literal["glb", "obj", "ply"] = Field(
@@ -65,18 +70,24 @@ class PhotoOptions(BaseModel):
     )
 
 
-class PhotoParameters(PhotoOptions):
-    """What is wanted of a photo, as the text of a query or of a form's fields."""
+class BatchParameters(PhotoOptions):
+    """What is wanted of each of several photos, as the text of a query or of a form's fields."""
 
     parts: Annotated[list[Part], BeforeValidator(split_commas)] = Field(
         default=[Part.PARAMETERS],
         alias="return",
+        max_length=_MOST_PARTS,
         description="What to add, separated by commas. Parameters and landmarks are always there.",
     )
     input: Literal["photo", "crop"] = Field(
         default="photo",
         description="Whether the picture is a photo, or a 240x240 crop of a face as the network sees it.",
     )
+
+
+class PhotoParameters(BatchParameters):
+    """What is wanted of a photo, as the text of a query or of a form's fields."""
+
     landmarks: LandmarksText = Field(default=None, description=f"JSON. {LANDMARKS_HELP}")
 
 
@@ -154,7 +165,7 @@ class BatchBody(PhotoOptions):
     model_config = ConfigDict(extra="forbid")
 
     photos: list[Annotated[NamedPhoto, WrapValidator(_set_apart)]] = Field(
-        min_length=1, description="The photos; `IFN_MAX_PHOTOS` limits how many."
+        min_length=1, max_length=MOST_PHOTOS, description="The photos; `IFN_MAX_PHOTOS` limits how many."
     )
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
 from fastapi.exceptions import RequestValidationError
 
-from inversefacenet.errors import BackendError
+from services.gateway.admission import FREE, charged
 from services.gateway.batches import BatchResult, join
 from services.gateway.body import JSON_TYPE, MULTIPART_TYPE, PHOTO_FIELD
 from services.gateway.calls import Call, Welcome, until_disconnect
-from services.gateway.errors import InputDisabledError, RefusedError
+from services.gateway.errors import InputDisabledError
 from services.gateway.examples import BATCH_ANSWER_EXAMPLE, BATCH_EXAMPLES
 from services.gateway.jobs import Form
 from services.gateway.metrics import REFUSALS
@@ -22,7 +20,7 @@ from services.gateway.negotiation import ANSWER_OFFERS, Offer
 from services.gateway.openapi import BINARY, form_schema, header_references, problems, reference
 from services.gateway.photo_requests import Photo, PhotoRequest, check_source, read_photos
 from services.gateway.problems import problem_of
-from services.gateway.request_schemas import BatchBody, PhotoParameters
+from services.gateway.request_schemas import BatchBody, BatchParameters
 from services.gateway.responses import VARY
 from services.gateway.routes_reconstructions import reconstructed
 from services.gateway.schemas import BatchAnswer
@@ -46,7 +44,7 @@ _FILES: Final[dict[str, Any]] = {"type": "array", "items": BINARY, "minItems": 1
 _REQUEST_BODY: Final[dict[str, Any]] = {
     "required": True,
     "content": {
-        MULTIPART_TYPE: {"schema": form_schema({PHOTO_FIELD: _FILES}, without=("landmarks",))},
+        MULTIPART_TYPE: {"schema": form_schema({PHOTO_FIELD: _FILES}, BatchParameters)},
         JSON_TYPE: {"schema": reference(BatchBody), "examples": BATCH_EXAMPLES},
     },
 }
@@ -68,7 +66,7 @@ _ANSWER: Final[dict[str, Any]] = {
     responses={200: _ANSWER, **problems(400, 401, 406, 408, 413, 415, 422, 429, 500, 503, 504)},
     openapi_extra={"requestBody": _REQUEST_BODY},
 )
-async def reconstruct_batch(call: Welcome, query: Annotated[PhotoParameters, Query()]) -> Response:
+async def reconstruct_batch(call: Welcome, query: Annotated[BatchParameters, Query()]) -> Response:
     """Read the photos within their limits, work on some of them at a time, and join the answers."""
     offer, media_type = call.choose(ANSWER_OFFERS)
     request = await read_photos(call, query)
@@ -81,7 +79,6 @@ async def reconstruct_batch(call: Welcome, query: Annotated[PhotoParameters, Que
 
 async def _answer_all(call: Call, request: PhotoRequest, offer: Offer) -> list[BatchResult]:
     refusals = [_refusal(call, photo) for photo in request.photos]
-    call.gateway.access.spend(call.caller, refusals.count(None))
     # More at once than there are workers would only push other callers aside.
     places = asyncio.Semaphore(call.gateway.settings.workers)
 
@@ -92,17 +89,19 @@ async def _answer_all(call: Call, request: PhotoRequest, offer: Offer) -> list[B
             return BatchResult(photo.name, problem_of(refusal))
         try:
             async with places:
-                with _settled(call), call.gateway.tracing.span("photo"):
+                with call.gateway.tracing.span("photo"):
                     answered = await reconstructed(call, request.options, photo, offer, wait=True)
             return BatchResult(photo.name, answered)
         except Exception as error:
+            charge.free += isinstance(error, FREE)
             problem = problem_of(error)
             if problem.code in REFUSALS:
                 call.gateway.metrics.refusals.labels(REFUSALS[problem.code]).inc()
             return BatchResult(photo.name, problem)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(answer(*pair)) for pair in zip(request.photos, refusals, strict=True)]
+    with charged(call.gateway, call.caller, refusals.count(None)) as charge:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(answer(*pair)) for pair in zip(request.photos, refusals, strict=True)]
     return [task.result() for task in tasks]
 
 
@@ -115,19 +114,3 @@ def _refusal(call: Call, photo: Photo | RequestValidationError) -> Exception | N
     except InputDisabledError as error:
         return error
     return None
-
-
-@contextmanager
-def _settled(call: Call) -> Iterator[None]:
-    """Count one photo that was charged for already, or refund it if the service couldn't take it."""
-    refund = False
-    try:
-        yield
-    except (RefusedError, BackendError):
-        refund = True
-        raise
-    finally:
-        if refund:
-            call.gateway.access.refund(call.caller)
-        else:
-            call.gateway.metrics.key_photos.labels(call.caller.name).inc()

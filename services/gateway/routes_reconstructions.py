@@ -54,7 +54,7 @@ _PHOTO: Final[dict[str, Any]] = {
 _REQUEST_BODY: Final[dict[str, Any]] = {
     "required": True,
     "content": {
-        MULTIPART_TYPE: {"schema": form_schema({PHOTO_FIELD: _PHOTO})},
+        MULTIPART_TYPE: {"schema": form_schema({PHOTO_FIELD: _PHOTO}, PhotoParameters)},
         JSON_TYPE: {"schema": reference(PhotoBody), "examples": PHOTO_EXAMPLES},
         "image/*": {"schema": BINARY},
         **{media_type: {"schema": BINARY} for media_type in RAW_TYPES},

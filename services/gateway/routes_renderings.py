@@ -8,9 +8,10 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from inversefacenet.errors import ParameterError
-from inversefacenet.parameters import PARAMETER_COUNT, Parameters
+from inversefacenet.parameters import PARAMETER_COUNT, Parameters, number_array
+from services.gateway.admission import charged
 from services.gateway.body import JSON_TYPE, BodyKind, kind_of, read_json
-from services.gateway.calls import Call, Welcome, until_disconnect
+from services.gateway.calls import Welcome, until_disconnect
 from services.gateway.context import current_request_id
 from services.gateway.examples import RENDERING_EXAMPLES
 from services.gateway.jobs import Output, RenderJob
@@ -30,7 +31,8 @@ curl -H 'Content-Type: application/json' -d '{"parameters": {"rotation": [0.4, 0
 curl -H 'Content-Type: application/json' -H 'Accept: model/gltf-binary' -d '{"parameters": {}}' -o face.glb http://127.0.0.1:8000/v1/renderings
 ```
 
-`Accept` picks the file: a PNG picture (the default), or a mesh as GLB, OBJ (in a ZIP archive) or PLY.
+`Accept` picks the file: a PNG picture (the default), or a mesh as GLB, OBJ (in a ZIP archive) or PLY. It
+costs as much of the key's quota as a photo.
 """
 
 _VECTOR: Final = "vector"
@@ -46,7 +48,7 @@ _VECTOR: Final = "vector"
             "description": "The file.",
             "content": {offer.media_type: {"schema": BINARY} for offer in RENDERING_OFFERS},
         },
-        **problems(400, 401, 406, 408, 413, 415, 422, 500, 503, 504),
+        **problems(400, 401, 406, 408, 413, 415, 422, 429, 500, 503, 504),
     },
     openapi_extra={
         "requestBody": {
@@ -60,12 +62,9 @@ async def render(call: Welcome) -> Response:
     offer, media_type = call.choose(RENDERING_OFFERS)
     kind_of(call.request, (BodyKind.JSON,))
     job = _job(read_model(RenderingBody, await read_json(call)), offer)
-    answered = await until_disconnect(call.request, _rendered(call, job))
+    with charged(call.gateway, call.caller):
+        answered = await until_disconnect(call.request, call.gateway.engine.render(job, call.deadline))
     return file_response(answered, media_type)
-
-
-async def _rendered(call: Call, job: RenderJob) -> Any:
-    return await call.gateway.engine.render(job, call.deadline)
 
 
 def _job(body: RenderingBody, offer: Offer) -> RenderJob:
@@ -96,9 +95,9 @@ def _parameters(given: dict[str, Any]) -> Parameters:
     if len(given) > 1:
         raise ParameterError(f"Send either '{_VECTOR}' or the groups by name, not both.")
     try:
-        vector = np.asarray(given[_VECTOR])
+        vector = number_array(given[_VECTOR])
     except ValueError:
-        vector = np.empty(0, object)
-    if vector.dtype.kind not in "iuf" or vector.shape != (PARAMETER_COUNT,):
+        vector = np.empty(0)
+    if vector.shape != (PARAMETER_COUNT,):
         raise ParameterError(f"'{_VECTOR}' must hold {PARAMETER_COUNT} numbers.")
     return Parameters.from_vector(vector.astype(np.float64))

@@ -162,7 +162,8 @@ class FaceAnswer(Schema):
     )
     mesh: Mesh | None = Field(
         default=None,
-        description="The mesh looking along +z, in millimetres, with its reflectance; if asked for.",
+        description="The mesh, if asked for: GLB in metres with linear colours, OBJ and PLY in millimetres "
+        "with sRGB colours.",
     )
     pictures: FacePictures | None = Field(default=None, description="The pictures; if asked for.")
 
@@ -201,6 +202,11 @@ class Problem(Schema):
     code: str = Field(description="A stable name of the kind of problem.")
     request_id: str = Field(description="The request's id, as in the X-Request-ID header and the log.")
     errors: list[FieldProblem] | None = Field(default=None, description="The fields that are wrong.")
+    retry_after: int | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds after which it is worth trying again, as in the header Retry-After.",
+    )
 
 
 class BatchResult(Schema):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.gateway.access import ApiKeys
 
@@ -18,6 +19,19 @@ PREFIX = "IFN_"
 def available_cores() -> int:
     """Return the number of cores that this process may use, which a container may have limited."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_FILES = ("tls_certificate", "tls_key", "tls_client_ca", "triton_ca", "triton_certificate", "triton_key")
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address is this machine's own, seen from no other."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):
@@ -41,7 +55,7 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of the gRPC interface; 0 lets the system choose one, empty switches it off.",
     )
-    api_keys: ApiKeys = Field(
+    api_keys: Annotated[ApiKeys, NoDecode] = Field(
         default_factory=dict,
         description="API keys and quotas as JSON, as `python -m services.gateway.access` prints them; none: "
         "no key is asked for.",
@@ -61,7 +75,7 @@ class Settings(BaseSettings):
     )
     plaintext: bool = Field(
         default=False,
-        description="Speak no TLS although the service listens beyond this machine: a proxy in front does.",
+        description="Speak no TLS beyond this machine: a proxy or the network itself guards what passes.",
     )
     backend: Literal["onnx", "triton"] = Field(
         default="onnx",
@@ -75,6 +89,15 @@ class Settings(BaseSettings):
         pattern=r"^[^/\s]+:\d+$",
         description="Host and gRPC port of the Triton server.",
     )
+    triton_tls: bool = Field(default=False, description="Speak TLS with Triton.")
+    triton_ca: Path | None = Field(
+        default=None,
+        description="PEM file with the authorities of Triton's certificate; empty: the system's.",
+    )
+    triton_certificate: Path | None = Field(
+        default=None, description="PEM file with a certificate to show Triton, if it asks for one."
+    )
+    triton_key: Path | None = Field(default=None, description="PEM file with that certificate's private key.")
     triton_model: str = Field(default="inversefacenet", min_length=1, description="The network's name there.")
     triton_version: str = Field(
         default="", pattern=r"^\d*$", description="Its version there; empty leaves the choice to the server."
@@ -195,10 +218,22 @@ class Settings(BaseSettings):
         default="info", description="Least severe log lines to write; `debug` adds health checks and scrapes."
     )
 
-    @field_validator("model_path", "tls_certificate", "tls_key", "tls_client_ca", "grpc_port", mode="before")
+    @field_validator(*_FILES, "model_path", "grpc_port", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _keys_are_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if not value.strip():
+            return {}
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("it is no JSON: see `python -m services.gateway.access`") from None
 
     @field_validator("model_path")
     @classmethod
@@ -208,12 +243,7 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the service."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def inference_threads(self) -> int:
@@ -234,7 +264,11 @@ class Settings(BaseSettings):
             )
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError(f"{PREFIX}TLS_CLIENT_CA needs {PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY")
-        for name in ("tls_certificate", "tls_key", "tls_client_ca"):
+        if (self.triton_certificate is None) != (self.triton_key is None):
+            raise ValueError(
+                f"{PREFIX}TRITON_CERTIFICATE and {PREFIX}TRITON_KEY belong together: set both or neither"
+            )
+        for name in _FILES:
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise ValueError(f"{PREFIX}{name.upper()} names no file: {path}")
@@ -254,6 +288,16 @@ class Settings(BaseSettings):
                 f"{PREFIX}HOST={self.host} would send photos and keys over the network in the clear: set "
                 f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY, or {PREFIX}PLAINTEXT=true if a proxy in front "
                 "speaks TLS"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _triton_is_guarded(self) -> Self:
+        host = self.triton_url.rpartition(":")[0]
+        if self.backend == "triton" and not (self.triton_tls or self.plaintext or is_loopback(host)):
+            raise ValueError(
+                f"{PREFIX}TRITON_URL={self.triton_url} would get faces over the network in the clear: set "
+                f"{PREFIX}TRITON_TLS=true, or {PREFIX}PLAINTEXT=true if that network is yours alone"
             )
         return self
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 300.0
 _STOP_SECONDS = 5.0
+_TRANSFER_SECONDS = 10  # for each piece of a message between the service and a worker
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -112,7 +115,12 @@ class ProcessSlot:
         Raises:
             InverseFaceNetError: If it can't; the message says why.
         """
+        self._end()  # one that lives but can't be used any more
         ours, theirs = socket.socketpair()
+        # A child that has stopped takes nothing and ends nothing that it began to say: don't wait for ever.
+        limit = struct.pack("@ll", _TRANSFER_SECONDS, 0)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, option, limit)
         environment = dict(os.environ)
         # Workers are the parallelism: threads within small matrix products get in each other's way.
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -130,9 +138,8 @@ class ProcessSlot:
                 stdin=subprocess.DEVNULL,
                 env=environment,
             )
-            self._connection = Connection(ours.detach())
-        self._connection.send(self._options)
-        info = self._receive(START_SECONDS)
+            self._connection = connection = Connection(ours.detach())
+        info = self._exchange(connection, self._options, START_SECONDS)
         assert isinstance(info, ModelInfo)
         return info
 
@@ -150,22 +157,21 @@ class ProcessSlot:
             WorkerCrashedError: If the child died, or did not answer in time and was ended.
             InverseFaceNetError: What the method raised.
         """
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             raise WorkerCrashedError("The worker is not running.")
-        try:
-            self._connection.send((method, arguments))
-        except OSError as error:
-            self._end()
-            raise WorkerCrashedError("The worker ended before it could take the photo.") from error
-        return self._receive(seconds)
+        return self._exchange(connection, (method, arguments), seconds)
 
-    def _receive(self, seconds: float) -> Any:
-        assert self._connection is not None
+    def _exchange(self, connection: Connection, message: Any, seconds: float) -> Any:
+        """Send a message and return the answer, or raise what it is."""
         try:
-            if not self._connection.poll(seconds):
-                self._end()
-                raise WorkerHungError("The worker did not answer in time and was replaced.")
-            fine, result = self._connection.recv()
+            connection.send(message)
+            if not connection.poll(seconds):
+                raise BlockingIOError
+            fine, result = connection.recv()
+        except BlockingIOError as error:  # as a socket with a time limit has it
+            self._end()
+            raise WorkerHungError("The worker did not answer in time and was replaced.") from error
         except (EOFError, OSError) as error:
             self._end()
             raise WorkerCrashedError("The worker ended while it worked on this photo.") from error
@@ -191,7 +197,10 @@ class ProcessSlot:
             process, connection = self._process, self._connection
             self._process = self._connection = None
         if connection is not None:
-            connection.close()  # its end of file is the child's sign to go
+            # The end of file is the child's sign to go; closing gives none while another thread waits.
+            with socket.socket(fileno=os.dup(connection.fileno())) as end, suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            connection.close()
         if process is None:
             return
         try:

@@ -64,7 +64,11 @@ def _portable(error: Exception) -> InverseFaceNetError:
     if isinstance(error, InverseFaceNetError):
         if error.http_status == 500:
             logger.error("%s: %s", error.slug, error, exc_info=error)
-        return type(error)(*error.args)
+        try:
+            return type(error)(*error.args)
+        except TypeError:  # it is made of more than its message
+            logger.error("%s: %s", error.slug, error)
+            return InverseFaceNetError(str(error))
     logger.error("unexpected %s", type(error).__name__, exc_info=error)
     return InverseFaceNetError(f"unexpected {type(error).__name__}")
 

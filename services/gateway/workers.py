@@ -11,20 +11,20 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from inversefacenet.errors import InverseFaceNetError
 from services.gateway.deadline import Deadline, deadline_error
 from services.gateway.errors import OverloadedError, WorkerCrashedError
 from services.gateway.metrics import Metrics
 from services.gateway.schemas import ModelInfo
 from services.gateway.slots import Slot, WorkerHungError, missing_worker
 
-_HANG_SECONDS = 10.0  # past its deadline a job is given this long before its process is ended
+_HANG_SECONDS = 10.0  # past the longest time that a photo may take, its process is given this long
 _WATCH_SECONDS = 1.0  # how often an idle worker is looked at
 _RESTART_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)  # pauses between failing starts
 
@@ -65,16 +65,21 @@ class _Task:
 class WorkerPool:
     """Runs a bounded number of photos at once and lets a bounded number wait."""
 
-    def __init__(self, slots: Sequence[Slot], queue: int, metrics: Metrics) -> None:
+    def __init__(self, slots: Sequence[Slot], queue: int, metrics: Metrics, patience: float = 30.0) -> None:
         """Create the pool; call it inside the running event loop.
 
         Args:
             slots: Where jobs run; their number is how many run at the same time.
             queue: Photos that may wait.
             metrics: Told how many do.
+            patience: Seconds that any photo may take. A worker that is at one for much longer hangs; the
+                shorter time of a caller in a hurry says nothing about the worker.
         """
+        self._patience = patience + _HANG_SECONDS
         self._slots = list(slots)
         self._capacity = len(self._slots) + queue
+        # Those who can wait leave the rest of the queue to those who are refused otherwise.
+        self._patient = len(self._slots) + (queue + 1) // 2
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._condition = threading.Condition()
@@ -90,7 +95,9 @@ class WorkerPool:
         self._idle.set()
         self.last_success = float("-inf")
         metrics.queue_capacity.set(queue)
-        metrics.workers.set(0)
+        # Asked for at each scrape: nothing that several threads would have to keep in step.
+        metrics.workers.set_function(lambda: self.running)
+        metrics.queued.set_function(lambda: len(self._line))
 
     @property
     def running(self) -> int:
@@ -115,7 +122,6 @@ class WorkerPool:
             thread = threading.Thread(target=self._serve, args=(index,), name=f"worker-{index}", daemon=True)
             thread.start()
             self._threads.append(thread)
-        self._metrics.workers.set(self.running)
         (info, *_) = [outcome for outcome in outcomes if isinstance(outcome, ModelInfo)]
         return info
 
@@ -139,7 +145,7 @@ class WorkerPool:
             OverloadedError: If there is no room.
             DeadlineError: If none came free in time.
         """
-        if not wait or (self._occupied < self._capacity and not self._waiters):
+        if not wait or (self._occupied < self._patient and not self._waiters):
             self.check_room()
             self._occupied += 1
             self._idle.clear()
@@ -161,12 +167,12 @@ class WorkerPool:
 
     def vacated(self) -> None:
         """Hand a free place to whoever waits for one, or note that it is free."""
-        while self._waiters:
+        self._occupied -= 1
+        while self._waiters and self._occupied < self._patient:
             waiter = self._waiters.popleft()
             if not waiter.done():
+                self._occupied += 1
                 waiter.set_result(None)
-                return
-        self._occupied -= 1
         if self._occupied == 0:
             self._idle.set()
 
@@ -174,8 +180,22 @@ class WorkerPool:
         """Return when no photo is in the pool."""
         await self._idle.wait()
 
-    async def run(self, place: Place, method: str, *arguments: Any, deadline: Deadline) -> tuple[Any, int]:
+    async def run(
+        self,
+        place: Place,
+        method: str,
+        *arguments: Any,
+        deadline: Deadline,
+        unheard: Callable[[Any, int], None] | None = None,
+    ) -> tuple[Any, int]:
         """Run a method in whichever slot is free next.
+
+        Args:
+            place: The photo's place in the pool.
+            method: Name of a method of the worker's pipeline.
+            *arguments: Its arguments.
+            deadline: Until when.
+            unheard: Given result and slot if the caller had gone by then; may run in any thread.
 
         Returns:
             Its result, and the slot that it ran in.
@@ -184,12 +204,14 @@ class WorkerPool:
             DeadlineError: If it isn't done in time; if it hasn't begun by then it never will.
             InverseFaceNetError: What the method raised.
         """
-        return await self._wait(_Task(method, arguments, deadline, place), self._line)
+        return await self._wait(_Task(method, arguments, deadline, place), self._line, unheard)
 
     async def run_in(
         self, slot: int, place: Place, method: str, *arguments: Any, deadline: Deadline
     ) -> tuple[Any, int]:
         """Run a method in a certain slot, before new photos; see `run`."""
+        if not self._running[slot]:  # what it kept is gone: don't wait for its successor to say so
+            raise WorkerCrashedError("The worker ended while it worked on this photo.")
         return await self._wait(_Task(method, arguments, deadline, place), self._own[slot])
 
     def drop_in(self, slot: int, method: str, *arguments: Any) -> None:
@@ -205,37 +227,40 @@ class WorkerPool:
             raise missing_worker()
         await self._wait(_Task(method, arguments, deadline, None), self._urgent)
 
-    async def _wait(self, task: _Task, line: deque[_Task]) -> tuple[Any, int]:
+    async def _wait(
+        self,
+        task: _Task,
+        line: deque[_Task],
+        unheard: Callable[[Any, int], None] | None = None,
+    ) -> tuple[Any, int]:
         if task.place is not None:
             task.place.working += 1
         with self._condition:
             line.append(task)
             self._condition.notify_all()
-        self._count_line()
         try:
             async with asyncio.timeout(max(0.0, task.deadline.remaining())):
                 result: tuple[Any, int] = await asyncio.wrap_future(task.result)
+                unheard = None
                 return result
         except TimeoutError:
             raise deadline_error() from None
         finally:
+            if unheard is not None:
+                task.result.add_done_callback(partial(_tell, unheard))
             if task.result.cancelled() or task.result.cancel():  # it never began, and never will
                 with self._condition:
                     if task in line:
                         line.remove(task)
                 if task.place is not None:
                     _finished(task.place)
-            self._count_line()
-
-    def _count_line(self) -> None:
-        self._metrics.queued.set(len(self._line))
 
     def _serve(self, index: int) -> None:
         """Look after one slot, in a thread of its own."""
         while True:
             # Looked at before a task is taken, so that a process that died idle costs nobody a photo.
             if not self._slots[index].alive():
-                self._restart(index, WorkerCrashedError("The worker ended."))
+                self._restart(index, WorkerCrashedError("The worker ended."), "")
             task = self._next(index)
             if task is None and self._closing:
                 return
@@ -258,8 +283,9 @@ class WorkerPool:
         outcome: Any = None
         failure: BaseException | None = None
         try:
-            left = task.deadline.check()
-            outcome = self._slots[index].call(task.method, task.arguments, left + _HANG_SECONDS)
+            if task.method != "forget":  # tidying up is never too late
+                task.deadline.check()
+            outcome = self._slots[index].call(task.method, task.arguments, self._patience)
         except BaseException as error:
             failure = error
         # The place is free before the caller hears of it: one photo after the other is never refused.
@@ -270,11 +296,11 @@ class WorkerPool:
             if task.method in ("whole", "probe"):
                 self.last_success = time.monotonic()
             task.result.set_result((outcome, index))
-        if isinstance(failure, WorkerCrashedError):
-            self._restart(index, failure)
+        # A second half whose first died with an earlier process raises it too, in a process that is well.
+        if isinstance(failure, WorkerCrashedError) and not self._slots[index].alive():
+            self._restart(index, failure, _request_id(task))
 
     def _begin(self, task: _Task) -> None:
-        self._count_line()
         self._metrics.busy.inc()
         if task.method in ("whole", "prepare", "render"):
             self._metrics.stage_seconds.labels("queue").observe(time.perf_counter() - task.entered)
@@ -289,46 +315,55 @@ class WorkerPool:
             with suppress(RuntimeError):  # the loop has ended, and nobody counts any more
                 self._loop.call_soon_threadsafe(_finished, task.place)
 
-    def _restart(self, index: int, error: WorkerCrashedError) -> None:
+    def _restart(self, index: int, error: WorkerCrashedError, request_id: str) -> None:
         """Put a new process in the place of one that died; the other slots go on meanwhile."""
         cause = "hung" if isinstance(error, WorkerHungError) else "crashed"
         self._metrics.worker_restarts.labels(cause).inc()
-        logger.error("worker %d %s: starting another", index, cause)
-        self._mark(index, running=False)
+        extra = {"request_id": request_id} if request_id else {}
+        logger.error("worker %d %s: starting another", index, cause, extra=extra)
+        self._running[index] = False
         self._fail_own(index, error)
         for pause in _pauses():
             if self._closing:
                 return
             try:
                 self._slots[index].start()
-            except InverseFaceNetError as failure:
-                logger.error("worker %d can't start: %s", index, failure)
+            except Exception as failure:  # no process, memory or file descriptor to be had, for instance
+                logger.error("worker %d can't start: %s: %s", index, type(failure).__name__, failure)
                 time.sleep(pause)
             else:
-                self._mark(index, running=True)
+                self._running[index] = True
                 return
 
     def _fail_own(self, index: int, error: WorkerCrashedError) -> None:
         """Refuse the second halves of photos whose first half died with the process."""
         with self._condition:
-            lost, self._own[index] = self._own[index], deque()
+            # The very deque stays: whoever is just about to enter holds it already.
+            lost = list(self._own[index])
+            self._own[index].clear()
         for task in lost:
             if task.result.set_running_or_notify_cancel():
                 task.result.set_exception(type(error)(*error.args))
                 self._settle(task)
-
-    def _mark(self, index: int, *, running: bool) -> None:
-        self._running[index] = running
-        self._metrics.workers.set(self.running)
 
     async def close(self) -> None:
         """Wait for the work that runs, and end the slots."""
         with self._condition:
             self._closing = True
             self._condition.notify_all()
+        end = time.monotonic() + _HANG_SECONDS
         for thread in self._threads:
-            await asyncio.to_thread(thread.join, _HANG_SECONDS)
+            await asyncio.to_thread(thread.join, max(0.0, end - time.monotonic()))
         await asyncio.gather(*(asyncio.to_thread(slot.stop) for slot in self._slots))
+
+
+def _tell(unheard: Callable[[Any, int], None], result: Future[Any]) -> None:
+    if not result.cancelled() and result.exception() is None:
+        unheard(*result.result())
+
+
+def _request_id(task: _Task) -> str:
+    return getattr(task.arguments[0], "request_id", "") if task.arguments else ""
 
 
 def _finished(place: Place) -> None:

@@ -222,6 +222,12 @@ def test_the_settings_are_ones_that_the_service_takes(overlay, monkeypatch, tmp_
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert gateway["terminationGracePeriodSeconds"] > pause + read.drain_delay + read.drain
     assert container["readinessProbe"]["timeoutSeconds"] > read.probe_timeout
+    # The worst that callers can send fits beside the processes and their models. A pixel takes four bytes at
+    # the decoder and three in the photo.
+    limit = container["resources"]["limits"]["memory"]
+    bodies = (read.uploads + read.queue + read.workers) * read.max_body_bytes
+    photos = read.workers * read.max_pixels * 7
+    assert bodies + photos < 0.6 * int(limit.removesuffix("Gi")) * 2**30
     # Without keys it doesn't start at all.
     monkeypatch.delenv("IFN_API_KEYS")
     with pytest.raises(ValueError, match="IFN_API_KEYS"):

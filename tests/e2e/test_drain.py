@@ -66,7 +66,13 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture
-def service(tmp_path, certificate):
+def drain_delay():
+    """How long the service waits between its two ends."""
+    return "1.5"
+
+
+@pytest.fixture
+def service(tmp_path, certificate, drain_delay):
     """Start a guarded service with one worker; yields its process, its log and its two ports."""
     pem, private = certificate
     digest = hashlib.sha256(KEY.encode()).hexdigest()
@@ -75,7 +81,7 @@ def service(tmp_path, certificate):
         "IFN_GRPC_PORT": "0",
         "IFN_WORKERS": "1",
         "IFN_QUEUE": "32",
-        "IFN_DRAIN_DELAY": "1.5",
+        "IFN_DRAIN_DELAY": drain_delay,
         "IFN_API_KEYS": json.dumps({"tester": {"sha256": digest}}),
         "IFN_TLS_CERTIFICATE": str(pem),
         "IFN_TLS_KEY": str(private),
@@ -149,3 +155,13 @@ def test_all_that_was_accepted_is_answered_and_readiness_goes_first(service, cer
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert not [line for line in lines if line["level"] in ("error", "critical")]
     assert KEY not in log.read_text()
+
+
+@pytest.mark.parametrize("drain_delay", ["200"])
+def test_a_second_signal_ends_it_at_once(service):
+    process, log, _ = service
+    process.send_signal(signal.SIGTERM)
+    while "draining" not in log.read_text():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0

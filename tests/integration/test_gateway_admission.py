@@ -20,6 +20,7 @@ from gateway_support import (
     wait_started,
 )
 
+from services.gateway.errors import WorkerCrashedError
 from services.gateway.logging_config import JsonFormatter
 
 URL = "/v1/reconstructions"
@@ -232,14 +233,68 @@ def test_photos_of_a_batch_are_charged_together_and_refunded_apart():
     serve(check, reconstructor, api_keys=keys(photos_per_minute=0.001, burst=4), workers=2)
 
 
-def test_renderings_and_models_are_not_charged():
+def test_a_rendering_is_charged_like_a_photo():
+    async def check(client):
+        async def post(parameters):
+            body = {"parameters": parameters, "size": 16}
+            return await client.post("/v1/renderings", json=body, headers=BEARER)
+
+        assert_problem(await post({"vector": [1]}), 422, "invalid-parameters")
+        assert [(await post({})).status_code for _ in range(2)] == [200, 200]
+        refused = assert_problem(await post({}), 429, "quota-exceeded")
+        assert refused.retry_after == 60_000
+        photo = await client.post(URL, content=photo_bytes(), headers={**PNG, **BEARER})
+        assert_problem(photo, 429, "quota-exceeded")
+        text = (await client.get("/metrics")).text
+        assert metric(text, "inversefacenet_key_photos_total", key="tests") == 2
+
+    serve(check, api_keys=keys(photos_per_minute=0.001, burst=2))
+
+
+def test_models_are_not_charged():
     async def check(client):
         for _ in range(3):
-            body = {"parameters": {}, "size": 16}
-            assert (await client.post("/v1/renderings", json=body, headers=BEARER)).status_code == 200
             assert (await client.get("/v1/models", headers=BEARER)).status_code == 200
 
     serve(check, api_keys=keys(photos_per_minute=0.001, burst=1))
+
+
+@pytest.mark.parametrize("path", [URL, f"{URL}/batch"])
+def test_a_photo_whose_worker_died_costs_nothing(path):
+    reconstructor = FakeReconstructor()
+
+    async def check(client):
+        async def post():
+            return await client.post(path, files={"photo": ("a.png", photo_bytes())}, headers=BEARER)
+
+        reconstructor.detector.error = WorkerCrashedError("The worker ended.")
+        assert "worker-crashed" in (await post()).text
+        reconstructor.detector.error = None
+        assert (await post()).status_code == 200
+        assert_problem(await post(), 429, "quota-exceeded")
+        text = (await client.get("/metrics")).text
+        assert metric(text, "inversefacenet_key_photos_total", key="tests") == 1
+
+    serve(check, reconstructor, api_keys=keys(photos_per_minute=0.001, burst=1))
+
+
+def test_all_photos_of_a_batch_whose_caller_left_are_counted():
+    reconstructor = FakeReconstructor()
+    reconstructor.detector.hold = threading.Event()
+
+    async def check(client):
+        files = [("photo", ("a.png", photo_bytes()))] * 4
+        batch = asyncio.create_task(client.post(f"{URL}/batch", files=files, headers=BEARER))
+        await wait_started(reconstructor)
+        batch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+        reconstructor.detector.hold.set()
+        await gateway_of(client).engine.idle()
+        text = (await client.get("/metrics")).text
+        assert metric(text, "inversefacenet_key_photos_total", key="tests") == 4
+
+    serve(check, reconstructor, api_keys=keys(photos_per_minute=100))
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon", ""])

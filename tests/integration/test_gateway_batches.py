@@ -137,6 +137,46 @@ def test_too_many_photos_are_refused_whole(count):
     serve(check, reconstructor, max_photos=3)
 
 
+def test_a_list_without_end_is_not_read_on():
+    async def check(client):
+        content = b'{"photos": [' + b"{}," * 1001 + b"{}]}"
+        response = await client.post(URL, content=content, headers={"Content-Type": "application/json"})
+        assert "16" in assert_problem(response, 413, "too-many-photos").detail
+
+    serve(check)
+
+
+def test_crops_by_the_query():
+    crop = photo_bytes(240, 240, (90, 60, 50))
+
+    async def check(client):
+        photos = [sent(crop), sent(crop, crop=True), sent(BLACK, crop=False)]
+        results = (await client.post(f"{URL}?input=crop", json={"photos": photos})).json()["results"]
+        assert [one["status"] for one in results] == [200, 200, 422]
+        for one in results[:2]:
+            assert one["reconstruction"]["faces"][0]["box"]["right"] == 240
+        assert results[2]["problem"]["code"] == "no-face"
+
+    serve(check)
+
+
+def test_a_photo_that_may_be_sent_again_says_when():
+    reconstructor = FakeReconstructor()
+    reconstructor.detector.error = broken_backend_error()
+
+    async def check(client):
+        results = (await client.post(URL, files=form(photo(1)))).json()["results"]
+        assert (results[0]["status"], results[0]["problem"]["retry_after"]) == (503, 1)
+        alone = await client.post("/v1/reconstructions", files=form(photo(1)))
+        assert assert_problem(alone, 503, "backend-unavailable").retry_after == 1
+        assert alone.headers["retry-after"] == "1"
+        reconstructor.detector.error = None
+        results = (await client.post(URL, files=form(BLACK))).json()["results"]
+        assert "retry_after" not in results[0]["problem"]
+
+    serve(check, reconstructor)
+
+
 def test_no_photos_are_refused():
     async def check(client):
         assert_problem(await client.post(URL, json={"photos": []}), 422, "invalid-request")
@@ -156,6 +196,17 @@ def test_landmarks_of_a_form_of_several_photos_are_refused():
             await client.post(URL, data=data, files=form(photo(1))), 422, "invalid-request"
         )
         assert problem.errors[0].field == "body.landmarks"
+
+    serve(check)
+
+
+@pytest.mark.parametrize("way", ["form", "json"])
+def test_landmarks_in_the_query_of_several_photos_are_refused(way):
+    async def check(client):
+        values = {"files": form(photo(1))} if way == "form" else {"json": {"photos": [sent(photo(1))]}}
+        query = {"landmarks": json.dumps(mean_landmarks().tolist())}
+        response = await client.post(URL, params=query, **values)
+        assert assert_problem(response, 422, "invalid-request").errors[0].field == "query.landmarks"
 
     serve(check)
 

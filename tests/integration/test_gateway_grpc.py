@@ -22,7 +22,7 @@ from gateway_support import (
     wait_started,
 )
 from grpc import aio
-from grpc_support import RECONSTRUCT, failure, opened, request, serve
+from grpc_support import RECONSTRUCT, failure, opened, request, serve, until
 from PIL import Image
 
 from inversefacenet.v1 import model_pb2, output_pb2, parameters_pb2, reconstruction_pb2, rendering_pb2
@@ -322,6 +322,56 @@ def test_quotas_are_kept_and_say_when_to_come_back():
     serve(check, reconstructor, api_keys=LIMITED, probe_interval=100)
 
 
+def test_only_photos_that_are_understood_are_charged():
+    async def check(service):
+        metadata = (("x-api-key", KEY),)
+        for wrong in (
+            reconstruction_pb2.ReconstructRequest(),
+            request(minimum_size=-1),
+            request(url="https://example.com/me.jpg"),
+        ):
+            assert (await failure(service.photos.Reconstruct(wrong, metadata=metadata))).reason in (
+                "invalid-request",
+                "url-input-disabled",
+            )
+        aborted = service.channel.stream_unary(RECONSTRUCT)(metadata=metadata)
+        await aborted.wait_for_connection()
+        await until(lambda: service.count("requests_in_flight") == 1)
+        aborted.cancel()
+        await until(lambda: service.count("requests_in_flight") == 0)
+        for _ in range(2):
+            assert (await service.photos.Reconstruct(request(), metadata=metadata)).faces
+        assert service.count("key_photos_total", key="tester") == 2
+
+    serve(check, api_keys=LIMITED)
+
+
+def test_a_rendering_costs_as_much_as_a_photo():
+    async def check(service):
+        metadata = (("x-api-key", KEY),)
+        wrong = rendering_pb2.RenderRequest(picture_size=1)
+        reason = (await failure(service.renderings.Render(wrong, metadata=metadata))).reason
+        assert reason == "invalid-request"
+        for _ in range(2):
+            asked = rendering_pb2.RenderRequest(picture_size=16)
+            assert (await service.renderings.Render(asked, metadata=metadata)).picture.content
+        refused = await failure(service.renderings.Render(rendering_pb2.RenderRequest(), metadata=metadata))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "quota-exceeded")
+        assert service.count("key_photos_total", key="tester") == 2
+
+    serve(check, api_keys=LIMITED)
+
+
+def test_a_call_without_a_message_is_told_so():
+    async def check(service):
+        wrong = await failure(service.channel.stream_unary(RECONSTRUCT)(iter(())))
+        assert (wrong.code, wrong.reason) == (BAD, "invalid-input")
+        assert service.count("requests_total", route=RECONSTRUCT, outcome="invalid-input") == 1
+        assert service.count("refusals_total", cause="too-large") == 0
+
+    serve(check)
+
+
 def test_past_the_queue_calls_are_refused_exactly_and_at_once(caplog):
     reconstructor = FakeReconstructor()
     reconstructor.detector.hold = threading.Event()
@@ -534,6 +584,33 @@ def test_photos_are_fetched_where_that_is_allowed():
         assert 8 < seconds <= 9.1  # the core rounds deadlines
 
     serve(check)
+
+
+def test_a_photo_that_is_fetched_counts_as_one_that_is_received():
+    class Fetcher:
+        def __init__(self):
+            self.asked = asyncio.Event()
+            self.go_on = asyncio.Event()
+
+        async def fetch(self, url, deadline_seconds=None):
+            self.asked.set()
+            await self.go_on.wait()
+            return photo_bytes()
+
+        async def close(self):
+            self.go_on.set()
+
+    async def check(service):
+        service.gateway.fetcher = fetcher = Fetcher()
+        fetched = service.photos.Reconstruct(request(url="https://example.com/me.jpg"))
+        await fetcher.asked.wait()
+        refused = await failure(service.photos.Reconstruct(request()))
+        assert refused.reason == "too-many-uploads"
+        fetcher.go_on.set()
+        assert (await fetched).faces
+        assert (await service.photos.Reconstruct(request())).faces
+
+    serve(check, uploads=1)
 
 
 def test_a_taken_port_is_told():

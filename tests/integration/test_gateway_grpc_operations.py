@@ -17,7 +17,7 @@ from google.protobuf import descriptor_pb2
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from grpc_support import RECONSTRUCT, opened, request, serve
+from grpc_support import RECONSTRUCT, opened, request, serve, until
 from test_gateway_grpc import KEYS
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -76,13 +76,15 @@ def test_the_end_answers_what_was_accepted_and_takes_no_more():
     reconstructor = FakeReconstructor()
 
     async def run():
-        async with opened(reconstructor) as service:
+        async with opened(reconstructor, drain_delay=60.0) as service:
             health = health_pb2_grpc.HealthStub(service.channel)
             reconstructor.detector.hold = threading.Event()
             accepted = service.photos.Reconstruct(request())
             await wait_started(reconstructor)
-            await service.gateway.drain()
+            draining = asyncio.ensure_future(service.gateway.drain())
+            await until(lambda: service.gateway.engine.draining)
             assert (await health.Check(asked())).status == NOT_SERVING
+            draining.cancel()
             closing = asyncio.ensure_future(service.gateway.close())
             await asyncio.sleep(0)
             reconstructor.detector.hold.set()

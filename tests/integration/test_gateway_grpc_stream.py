@@ -12,9 +12,12 @@ from grpc_support import STREAM, details_of, failure, request, serve, until
 from test_gateway_grpc import KEY, LIMITED
 
 from inversefacenet.v1 import output_pb2, reconstruction_pb2
+from services.gateway import grpc_stream
 from services.gateway.access import Caller
 from services.gateway.context import begin_request
 from services.gateway.gateway import Gateway
+from services.gateway.grpc_places import shared_places
+from services.gateway.grpc_server import server_options
 from services.gateway.grpc_stream import PhotoStream
 
 
@@ -127,6 +130,11 @@ class Context:
         return None
 
 
+def stream_of(gateway, context, shared=None):
+    shared = shared or shared_places(gateway.settings)
+    return PhotoStream(gateway, Caller("anonymous"), context, shared, asyncio.Event())
+
+
 def test_no_more_is_received_than_there_are_places():
     """The sender is held back by what is not received: gRPC's flow control does the rest."""
     reconstructor = FakeReconstructor()
@@ -137,8 +145,7 @@ def test_no_more_is_received_than_there_are_places():
         gateway = Gateway(make_settings(grpc_port=None, workers=1, queue=8), reconstructor)
         await gateway.open()
         context = Context(50)
-        stream = PhotoStream(gateway, Caller("anonymous"), context, asyncio.Event())
-        running = asyncio.ensure_future(stream.run())
+        running = asyncio.ensure_future(stream_of(gateway, context).run())
         await wait_started(reconstructor)
         await until(lambda: context.reads == 4)
         for _ in range(100):
@@ -147,6 +154,37 @@ def test_no_more_is_received_than_there_are_places():
         reconstructor.detector.hold.set()
         await running
         assert context.reads == len(context.written) == 50
+        await gateway.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_streams_share_all_places_but_one_each():
+    reconstructor = FakeReconstructor()
+    reconstructor.detector.hold = threading.Event()
+
+    async def run():
+        begin_request(None)
+        gateway = Gateway(make_settings(grpc_port=None, workers=1, queue=8), reconstructor)
+        await gateway.open()
+        shared = shared_places(gateway.settings)
+        contexts = [Context(12) for _ in range(5)]
+        running = [asyncio.ensure_future(stream_of(gateway, context, shared).run()) for context in contexts]
+        await wait_started(reconstructor)
+        await until(lambda: sum(context.reads for context in contexts) == 5 + 3)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert sum(context.reads for context in contexts) == 5 + 3
+        assert min(context.reads for context in contexts) == 1
+        left, *others = running
+        left.cancel()
+        reconstructor.detector.hold.set()
+        await asyncio.gather(*others)
+        assert [len(context.written) for context in contexts[1:]] == [12] * 4
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        # Whoever had them, all are back.
+        await until(lambda: shared._value == 3)
         await gateway.close()
 
     asyncio.run(asyncio.wait_for(run(), 60))
@@ -197,7 +235,8 @@ def test_a_service_that_leaves_answers_what_it_has_received():
         call = service.photos.ReconstructStream()
         await call.write(item("one"))
         await wait_started(reconstructor)
-        await service.gateway.drain()
+        draining = asyncio.ensure_future(service.gateway.drain())
+        await until(lambda: service.gateway.engine.draining)
         reconstructor.detector.hold.set()
         answer = await call.read()
         assert answer.id == "one"
@@ -207,8 +246,9 @@ def test_a_service_that_leaves_answers_what_it_has_received():
         assert ended.retry >= 1
         refused = await failure(service.photos.Reconstruct(request()))
         assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "draining")
+        draining.cancel()
 
-    serve(check, reconstructor)
+    serve(check, reconstructor, drain_delay=60.0)
 
 
 def test_the_number_of_open_streams_is_bounded():
@@ -222,3 +262,99 @@ def test_the_number_of_open_streams_is_bounded():
         assert await answers(service, [item("next")])
 
     serve(check, uploads=1)
+
+
+def test_a_stream_that_sends_nothing_makes_room_for_others():
+    async def check(service):
+        silent = service.photos.ReconstructStream()
+        await silent.initial_metadata()
+        ended = await failure(silent.read())
+        assert (ended.code, ended.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "body-timeout")
+        assert await answers(service, [item("next")])
+
+    serve(check, uploads=1, body_timeout=0.2)
+
+
+def test_a_stream_whose_photo_is_in_work_is_not_idle():
+    reconstructor = FakeReconstructor()
+    reconstructor.detector.hold = threading.Event()
+
+    async def check(service):
+        call = service.photos.ReconstructStream()
+        await call.write(item("slow"))
+        await wait_started(reconstructor)
+        await asyncio.sleep(0.5)
+        assert not call.done()
+        reconstructor.detector.hold.set()
+        assert (await call.read()).response.faces
+        assert (await failure(call.read())).reason == "body-timeout"
+
+    serve(check, reconstructor, body_timeout=0.2)
+
+
+def test_a_stream_ends_before_its_connection_is_cut(monkeypatch):
+    reconstructor = FakeReconstructor()
+    reconstructor.detector.hold = threading.Event()
+    monkeypatch.setattr(grpc_stream, "LONGEST_SECONDS", 0.3)
+
+    async def check(service):
+        call = service.photos.ReconstructStream()
+        await call.write(item("received"))
+        await wait_started(reconstructor)
+        await asyncio.sleep(0.4)
+        reconstructor.detector.hold.set()
+        assert (await call.read()).response.faces
+        ended = await failure(call.read())
+        assert (ended.code, ended.reason) == (grpc.StatusCode.UNAVAILABLE, "draining")
+        assert "another one" in ended.message
+        assert (await service.photos.Reconstruct(request())).faces
+
+    serve(check, reconstructor)
+    monkeypatch.undo()
+    settings = make_settings(body_timeout=40.0, request_timeout=50.0)
+    grace = dict(server_options(settings))["grpc.max_connection_age_grace_ms"]
+    assert grace > 1000 * (grpc_stream.LONGEST_SECONDS + 90)
+
+
+def test_what_is_wrong_with_a_photo_of_a_stream_is_told_before_it_costs_anything():
+    async def check(service):
+        wrong = [
+            item("none", content=None),
+            item("small", minimum_size=-1),
+            item("elsewhere", url="https://example.com/me.jpg"),
+            reconstruction_pb2.ReconstructStreamRequest(id="late", request=request(), timeout_seconds=-1),
+        ]
+        found = await answers(service, wrong, metadata=(("x-api-key", KEY),))
+        reasons = {name: details_of(answer.error).reason for name, answer in found.items()}
+        assert reasons == {
+            "none": "invalid-request",
+            "small": "invalid-request",
+            "elsewhere": "url-input-disabled",
+            "late": "invalid-request",
+        }
+        good = [item(name) for name in "ab"]
+        found = await answers(service, good, metadata=(("x-api-key", KEY),))
+        assert all(answer.response.faces for answer in found.values())
+        assert service.count("key_photos_total", key="tester") == 2
+
+    serve(check, api_keys=LIMITED)
+
+
+def test_each_photo_of_a_stream_may_have_a_time_of_its_own():
+    reconstructor = FakeReconstructor()
+    reconstructor.detector.hold = threading.Event()
+
+    async def check(service):
+        short = reconstruction_pb2.ReconstructStreamRequest(
+            id="short", request=request(), timeout_seconds=0.2
+        )
+        call = service.photos.ReconstructStream(iter([short, item("long")]))
+        late = await call.read()
+        assert late.id == "short"
+        assert details_of(late.error).reason == "deadline-exceeded"
+        reconstructor.detector.hold.set()
+        patient = await call.read()
+        assert patient.id == "long"
+        assert patient.response.faces
+
+    serve(check, reconstructor)

@@ -138,8 +138,66 @@ def test_json_of_far_too_many_values_is_not_taken_apart():
     serve(check)
 
 
+def test_json_of_far_too_many_members_is_not_taken_apart():
+    async def check(client):
+        content = ("{" + ",".join(f'"x{number}":0' for number in range(10_001)) + "}").encode()
+        response = await client.post(URL, content=content, headers={"Content-Type": "application/json"})
+        assert "members" in assert_problem(response, 413, "body-too-large").detail
+
+    serve(check)
+
+
+def test_very_many_mistakes_are_not_told_one_by_one():
+    async def check(client):
+        body = {"photo": {"base64": ""}, **{f"x{number}": 0 for number in range(5000)}}
+        problem = assert_problem(await client.post(URL, json=body), 422, "invalid-request")
+        assert [(error.field, error.message) for error in problem.errors] == [
+            ("body", "more than 1000 fields or values are not valid")
+        ]
+
+    serve(check)
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "idna", "utf-16", "unknown", "latin-1"])
+def test_the_texts_of_a_form_are_utf_8_whatever_it_says(charset):
+    text = "al\u0142"
+
+    async def check(client):
+        def part(value):
+            head = '--BBB\r\nContent-Disposition: form-data; name="faces"\r\n\r\n'
+            picture = '--BBB\r\nContent-Disposition: form-data; name="photo"; filename="a"\r\n\r\n'
+            start = (head + value + "\r\n" + picture).encode()
+            return start + photo_bytes() + b"\r\n--BBB--\r\n"
+
+        headers = {"Content-Type": f"multipart/form-data; boundary=BBB; charset={charset}"}
+        response = await client.post(URL, content=part("all"), headers=headers)
+        assert response.status_code == 200, response.text
+        assert len(response.json()["faces"]) == 2
+        assert_problem(await client.post(URL, content=part(text), headers=headers), 422, "invalid-request")
+
+    serve(check)
+
+
+@pytest.mark.parametrize(("asked", "used"), [(0, None), (1, 20), (20, 20), (50, 50)])
+@pytest.mark.parametrize("way", ["query", "json"])
+def test_no_smaller_faces_than_the_service_looks_for(asked, used, way):
+    reconstructor = FakeReconstructor()
+
+    async def check(client):
+        if way == "query":
+            address = f"{URL}?minimum_size={asked}"
+            response = await client.post(address, content=photo_bytes(), headers=PNG)
+        else:
+            body = {"photo": {"base64": encoded(photo_bytes())}, "minimum_size": asked}
+            response = await client.post(URL, json=body)
+        assert response.status_code == 200, response.text
+
+    serve(check, reconstructor, minimum_face=20)
+    assert reconstructor.detector.asked["minimum_size"] == used
+
+
 def test_options_mean_the_same_in_query_form_and_json():
-    options = {"faces": "all", "minimum_size": 4, "mesh_format": "ply", "size": 32}
+    options = {"faces": "all", "minimum_size": 40, "mesh_format": "ply", "size": 32}
 
     async def check(client):
         parts = {"return": "mesh,rendering"}
@@ -162,7 +220,7 @@ def test_options_mean_the_same_in_query_form_and_json():
 
     reconstructor = FakeReconstructor()
     serve(check, reconstructor)
-    assert reconstructor.detector.asked["minimum_size"] == 4
+    assert reconstructor.detector.asked["minimum_size"] == 40
 
 
 def test_the_body_counts_before_the_query():
@@ -212,7 +270,7 @@ def test_a_form_of_endless_fields_is_refused():
     serve(check)
 
 
-@pytest.mark.parametrize("way", ["query", "form", "json", "json list"])
+@pytest.mark.parametrize("way", ["query", "form", "json", "json list", "query beside json"])
 def test_landmarks_of_the_caller_take_the_detectors_place(way):
     points = mean_landmarks().tolist()
     reconstructor = FakeReconstructor()
@@ -222,6 +280,9 @@ def test_landmarks_of_the_caller_take_the_detectors_place(way):
         text = json.dumps(points)
         if way == "query":
             response = await client.post(URL, params={"landmarks": text}, content=photo_bytes(), headers=PNG)
+        elif way == "query beside json":
+            body = {"photo": {"base64": encoded(photo_bytes())}}
+            response = await client.post(URL, params={"landmarks": text}, json=body)
         elif way == "form":
             form = {"photo": ("a.png", photo_bytes())}
             response = await client.post(URL, data={"landmarks": text}, files=form)
@@ -268,7 +329,9 @@ def test_a_crop_needs_no_detector():
         raw = await client.post(f"{URL}?input=crop", content=crop_bytes(), headers=PNG)
         form = await client.post(URL, data={"input": "crop"}, files={"photo": ("a.png", crop_bytes())})
         sent = await client.post(URL, json={"photo": {"base64": encoded(crop_bytes())}, "crop": True})
-        for response in (raw, form, sent):
+        other = {"photo": {"base64": encoded(crop_bytes())}}
+        beside = await client.post(f"{URL}?input=crop", json=other)
+        for response in (raw, form, sent, beside):
             (face,) = response.json()["faces"]
             assert face["box"] == {"left": 0.0, "top": 0.0, "right": 240.0, "bottom": 240.0}
             assert face["parameters"]["rotation"][0] == pytest.approx(90 / 255)
@@ -280,6 +343,20 @@ def test_a_crop_needs_no_detector():
         ReconstructionAnswer.model_validate_json(whole.content)
 
     serve(check, reconstructor)
+
+
+def test_the_body_says_before_the_query_what_it_holds():
+    points = mean_landmarks().tolist()
+
+    async def check(client):
+        body = {"photo": {"base64": encoded(photo_bytes())}, "crop": False}
+        assert (await client.post(f"{URL}?input=crop", json=body)).status_code == 200
+        body = {"photo": {"base64": encoded(photo_bytes())}, "landmarks": points}
+        others = json.dumps([[[x + 1, y] for x, y in points]] * 2)
+        (face,) = (await client.post(URL, params={"landmarks": others}, json=body)).json()["faces"]
+        np.testing.assert_array_equal(np.float32(face["landmarks68"]), mean_landmarks())
+
+    serve(check)
 
 
 def test_a_crop_of_another_size_or_without_a_face():

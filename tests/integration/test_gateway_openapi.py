@@ -245,6 +245,10 @@ def test_the_document_has_what_callers_need(document):
     }
     names = {parameter["name"] for parameter in post["parameters"]}
     assert names >= {"faces", "minimum_size", "return", "size", "input", "landmarks", "X-Request-Timeout"}
+    batch = document["paths"]["/v1/reconstructions/batch"]["post"]
+    assert names - {parameter["name"] for parameter in batch["parameters"]} == {"landmarks"}
+    form = batch["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert "landmarks" not in form["properties"]
     for _, path, operation in operations(document):
         assert operation["summary"], path
         for answer in operation["responses"].values():

@@ -1,12 +1,14 @@
 """How the service starts: settings that are refused, ports, TLS."""
 
+import json
 import socket
 
 import pytest
 from gateway_support import make_settings
 from pydantic import ValidationError
 
-from services.gateway.__main__ import _listen
+from services.gateway.__main__ import _listen, main
+from services.gateway.settings import Settings
 
 KEYS = {"shop": {"sha256": "ab" * 32}}
 
@@ -56,6 +58,9 @@ def test_other_machines_do(host, pem):
         ({"triton_version": "newest"}, "triton_version"),
         ({"otlp_endpoint": "collector"}, "otlp_endpoint"),
         ({"api_keys": {"shop": {"sha256": "the key itself"}}}, "api_keys"),
+        ({"backend": "triton", "triton_url": "triton:8001"}, "in the clear"),
+        ({"triton_certificate": "PEM"}, "belong together"),
+        ({"triton_tls": True, "triton_ca": "/nowhere.pem"}, "names no file"),
         ({"isolation": "fibres"}, "isolation"),
     ],
 )
@@ -69,6 +74,22 @@ def test_a_wrong_key_is_not_shown_in_the_message():
     with pytest.raises(ValidationError) as caught:
         make_settings(api_keys={"shop": {"sha256": "a secret pasted by mistake"}})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "names"), [("", []), ("  ", []), ("{}", []), (json.dumps(KEYS), ["shop"])])
+def test_keys_are_read_from_json(text, names, monkeypatch):
+    monkeypatch.setenv("IFN_API_KEYS", text)
+    assert list(Settings(_env_file=None).api_keys) == names
+
+
+def test_keys_that_are_no_json_are_refused_without_a_traceback(monkeypatch, capsys):
+    monkeypatch.setenv("IFN_API_KEYS", "{'shop': secret}")
+    monkeypatch.setattr("sys.argv", ["gateway"])
+    assert main() == 1
+    message = capsys.readouterr().err
+    assert "IFN_API_KEYS" in message
+    assert "no JSON" in message
+    assert "secret" not in message
 
 
 def test_cores_are_shared_among_the_workers(monkeypatch):

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from gateway_support import FakeReconstructor, make_settings, photo_bytes
 
-from inversefacenet.errors import DeadlineError, NoFaceError
+from inversefacenet.errors import BackendError, DeadlineError, InputError, NoFaceError
 from services.gateway.deadline import Deadline
 from services.gateway.engine import Engine
-from services.gateway.errors import OverloadedError, WorkerCrashedError
-from services.gateway.jobs import PhotoJob
+from services.gateway.errors import NotReadyError, OverloadedError, WorkerCrashedError
+from services.gateway.jobs import Output, PhotoJob
 from services.gateway.metrics import Metrics
 from services.gateway.pipeline import Pipeline
+from services.gateway.readiness import Readiness
+from services.gateway.schemas import Part
 from services.gateway.slots import ProcessSlot, ThreadSlot, WorkerHungError, WorkerOptions
 from services.gateway.tracing import Tracing
 from services.gateway.workers import WorkerPool
@@ -378,3 +380,168 @@ def test_many_photos_wait_for_the_remote_network_at_once():
             np.testing.assert_allclose(yaw, (40 * number + 20) / 255, atol=1e-6)
 
     with_engine(check)
+
+
+@pytest.mark.parametrize("way", ["deadline", "cancelled"])
+def test_a_caller_who_leaves_before_the_remote_network_is_asked_leaves_nothing_behind(way):
+    async def check(engine, remote, pipeline, metrics):
+        detector = pipeline.reconstructor.detector
+        detector.hold = threading.Event()
+        job = PhotoJob(photo_bytes())
+        task = asyncio.ensure_future(engine.reconstruct(job, later(0.3 if way == "deadline" else 20)))
+        assert await asyncio.to_thread(detector.started.acquire, timeout=20)
+        if way == "cancelled":
+            task.cancel()
+        with pytest.raises(DeadlineError if way == "deadline" else asyncio.CancelledError):
+            await task
+        detector.hold.set()
+        await asyncio.wait_for(engine.idle(), 5)
+        # One more photo through each of the two workers: by then the first is tidied up.
+        await asyncio.gather(*(engine.reconstruct(job, later()) for _ in range(4)))
+        deadline = time.monotonic() + 5
+        while pipeline._waiting:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+
+    with_engine(check)
+
+
+class Fragile(ThreadSlot):
+    """A slot that dies when told to, and can't start at once."""
+
+    def __init__(self, pipeline, failures=()):
+        super().__init__(pipeline)
+        self.living = True
+        self.failures = list(failures)
+        self.starts = 0
+        self.limits = []
+
+    def alive(self):
+        return self.living
+
+    def start(self):
+        self.starts += 1
+        if self.starts > 1 and self.failures:
+            raise self.failures.pop()
+        self.living = True
+        return super().start()
+
+    def call(self, method, arguments, seconds):
+        self.limits.append(seconds)
+        return super().call(method, arguments, seconds)
+
+
+def with_fragile(check, failures=(), **options):
+    async def run():
+        slot, metrics = Fragile(Steps(), failures), Metrics()
+        pool = WorkerPool([slot], 4, metrics, **options)
+        await pool.start()
+        try:
+            await check(pool, slot, metrics)
+        finally:
+            slot.living = True
+            await pool.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def restarts(metrics):
+    return metrics.registry.get_sample_value("inversefacenet_worker_restarts_total", {"cause": "crashed"})
+
+
+def test_what_a_dead_worker_kept_is_not_held_against_its_successor():
+    async def check(pool, slot, metrics):
+        def lost():
+            raise WorkerCrashedError("its first half was elsewhere")
+
+        slot._pipeline.lost = lost
+        with pytest.raises(WorkerCrashedError):
+            await place_and_run(pool, "lost")
+        assert await place_and_run(pool, "note", 1) == 1
+        assert (slot.starts, restarts(metrics)) == (1, 0)
+
+    with_fragile(check)
+
+
+def test_a_restart_that_fails_is_tried_again_whatever_it_was():
+    async def check(pool, slot, metrics):
+        slot.living = False
+        assert await place_and_run(pool, "note", 1, deadline=later(30)) == 1
+        assert (slot.starts, restarts(metrics)) == (3, 1)
+
+    with_fragile(check, failures=[OSError("no process to be had")])
+
+
+def test_a_caller_in_a_hurry_says_nothing_about_the_worker():
+    async def check(pool, slot, metrics):
+        await place_and_run(pool, "note", 1, deadline=later(0.5))
+        assert slot.limits == [pytest.approx(30 + 10)]
+
+    with_fragile(check, patience=30)
+
+
+def test_those_who_can_wait_leave_room_for_those_who_cannot():
+    async def check(pool, steps, metrics):
+        waiting = [asyncio.ensure_future(pool.enter(later(), wait=True)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        inside = [task for task in waiting if task.done()]
+        assert len(inside) == 1 + 2  # the worker, and half of the queue
+        singles = [await pool.enter(later()) for _ in range(2)]
+        with pytest.raises(OverloadedError):
+            await pool.enter(later())
+        for place in [*singles, *(task.result() for task in inside)]:
+            place.leave()
+        await asyncio.sleep(0.05)
+        assert sum(task.done() for task in waiting) == 6
+        while not all(task.done() for task in waiting):
+            for task in waiting:
+                if task.done() and not task.result().left:
+                    task.result().leave()
+            await asyncio.sleep(0)
+        for task in waiting:
+            if not task.result().left:
+                task.result().leave()
+        await pool.idle()
+
+    with_pool(check, slots=1, queue=4)
+
+
+def test_a_service_without_workers_is_not_ready():
+    async def check(engine, remote, pipeline, metrics):
+        await engine.readiness.check()
+        pool = engine._pool
+        engine.readiness.doubt()
+        pool._running = [False, False]
+        with pytest.raises(NotReadyError):
+            await engine.readiness.check()
+        pool._running = [True, True]
+
+    with_engine(check)
+
+
+def test_checks_that_waited_for_a_failing_probe_share_its_answer():
+    probes = []
+
+    async def probe():
+        probes.append(1)
+        await asyncio.sleep(0.1)
+        raise BackendError("down")
+
+    async def run():
+        readiness = Readiness(probe, 0.0, 5.0, Metrics())
+        outcomes = await asyncio.gather(*(readiness.check() for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(outcome, NotReadyError) for outcome in outcomes)
+        assert len(probes) == 1
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def test_pictures_that_are_too_large_together_are_refused():
+    pipeline = Pipeline(FakeReconstructor())
+    points = FakeReconstructor().detector.detect(np.ones((48, 64, 3), np.uint8))[0].landmarks
+    output = Output(frozenset({Part.RENDERING}), size=2048)
+    few, many = PhotoJob(photo_bytes(), output, landmarks=(points,)), (points,) * 4
+    assert pipeline.whole(few).faces == 1
+    with pytest.raises(InputError, match="too many pixels together"):
+        pipeline.whole(PhotoJob(photo_bytes(), output, landmarks=many))
+    assert pipeline.whole(PhotoJob(photo_bytes(), landmarks=many)).faces == 4

@@ -121,11 +121,14 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
 
 @asynccontextmanager
-async def serving(fake, most_bytes=-1):
-    """Serve on a port that the system chooses; gives its address."""
+async def serving(fake, most_bytes=-1, credentials=None):
+    """Serve on a port that the system chooses, over TLS with credentials; gives its address."""
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", most_bytes)])
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(fake, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     try:
         yield f"127.0.0.1:{port}"

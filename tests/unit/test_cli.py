@@ -311,7 +311,7 @@ def test_render_takes_parts_and_rig_units(tmp_path, default_model):
         ("not json", "is no JSON file"),
         ("[1, 2]", "must hold a JSON object"),
         ({"parameters": [1]}, "must be an object"),
-        ({"turn": [1, 2, 3]}, "Unknown parameter groups"),
+        ({"turn": [1, 2, 3]}, "no known name"),
         ({"rotation": [1, 2]}, "'rotation' must have shape (3,)"),
         ({"rotation": [1, 2, "x"]}, "'rotation' must be numbers"),
         ('{"rotation": [0, 0, NaN]}', "not finite"),

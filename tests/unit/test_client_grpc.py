@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -15,7 +17,14 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from inversefacenet.client import ServerError, ServiceUnavailableError, UnexpectedAnswerError, retry
+from inversefacenet.client import (
+    AsyncClient,
+    Client,
+    ServerError,
+    ServiceUnavailableError,
+    UnexpectedAnswerError,
+    retry,
+)
 from inversefacenet.client.grpc_errors import failure_of, failure_of_status
 from inversefacenet.client.retry import RefusedError
 from inversefacenet.errors import BackendError, DeadlineError, NoFaceError
@@ -311,17 +320,18 @@ def test_a_server_that_does_not_answer_in_time(kind, service):
     assert len(service.requests) == 1
 
 
-def failure(code, answering=False):
-    return failure_of(code, "words", (), answering=answering)
+def failure(code, words="words", free=False):
+    return failure_of(code, words, (), free=free)
 
 
 def test_failures_without_details():
     assert isinstance(failure("DEADLINE_EXCEEDED"), DeadlineError)
-    assert isinstance(failure("UNAVAILABLE"), RefusedError)
-    # Something of the answer was here already: it isn't asked for again.
-    assert isinstance(failure("UNAVAILABLE", answering=True), ServiceUnavailableError)
+    assert isinstance(failure("UNAVAILABLE", "failed to connect to all addresses; refused"), RefusedError)
+    assert isinstance(failure("UNAVAILABLE", free=True), RefusedError)
+    # The server may have begun: it isn't asked again, and charges nothing twice.
+    assert isinstance(failure("UNAVAILABLE", "Socket closed"), ServiceUnavailableError)
     assert isinstance(failure("CANCELLED"), ServiceUnavailableError)
-    odd = failure_of("INTERNAL", "words", (("grpc-status-details-bin", b"\xff"),), answering=False)
+    odd = failure_of("INTERNAL", "words", (("grpc-status-details-bin", b"\xff"),))
     assert (odd.code, odd.status, odd.detail) == ("internal", 500, "words")
 
 
@@ -385,8 +395,6 @@ def test_no_more_photos_are_on_their_way_than_allowed(kind, service):
             yield b"x"
 
     if kind == "sync":
-        from inversefacenet.client import Client
-
         with Client(service.server) as client:
             for taken, _ in enumerate(client.reconstruct_many(photos(), in_flight=4)):
                 assert len(drawn) <= taken + 5
@@ -451,6 +459,85 @@ def test_a_stream_that_hangs_is_left(kind, service):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_that_was_cut_is_not_sent_again_for_it_may_have_been_worked_on(kind, service, naps):
+    service.streams = [breaks(1, grpc.StatusCode.UNAVAILABLE)]
+    found = ask(kind, "reconstruct_many", [b"a", b"b"], server=service.server)
+    assert outcomes(found) == {0: "a", 1: "ServiceUnavailableError"}
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_that_was_idle_for_too_long_is_left_for_another(kind, service, naps):
+    service.streams = [breaks(1, status(grpc.StatusCode.DEADLINE_EXCEEDED, "body-timeout")), echo]
+    found = ask(kind, "reconstruct_many", [b"a", b"b", b"c"], server=service.server, in_flight=1)
+    assert outcomes(found) == {0: "a", 1: "r1", 2: "c"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_server_hears_how_long_each_photo_of_a_stream_may_take(kind, service):
+    told = []
+
+    def listen(requests, context):
+        for request in requests:
+            told.append(request.timeout_seconds)
+            yield from echo([request], context)
+
+    service.streams = [listen]
+    assert len(ask(kind, "reconstruct_many", [b"a"] * 5, server=service.server, timeout=9)) == 5
+    assert len(told) == 5
+    assert all(0 < seconds <= 9 for seconds in told)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_late_photo_has_no_other_sent_again(kind, service):
+    """The second photo is answered over the same stream, once the first was given up."""
+    given_up = threading.Event()
+
+    def behave(requests, context):
+        for request in requests:
+            if request.request.content != b"late":
+                given_up.wait(SECONDS)
+                yield from echo([request], context)
+
+    def photos():
+        yield b"late"
+        time.sleep(0.8)
+        yield b"b"
+
+    service.streams = [behave, echo]
+    found = {}
+    if kind == "sync":
+        with Client(service.server) as client:
+            for index, outcome in client.reconstruct_many(photos(), timeout=1, in_flight=2):
+                found[index] = outcome
+                given_up.set()
+    else:
+
+        async def run():
+            async with AsyncClient(service.server) as client:
+                async for index, outcome in client.reconstruct_many(photos(), timeout=1, in_flight=2):
+                    found[index] = outcome
+                    given_up.set()
+
+        asyncio.run(run())
+    assert outcomes(found.items()) == {0: "DeadlineError", 1: "b"}
+    assert service.requests == []
+    assert len(service.streams) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_a_late_photo_another_stream_goes_on(kind, service):
+    def hang(requests, context):
+        service.released.wait(SECONDS)
+        yield from ()
+
+    service.streams = [hang, echo]
+    found = ask(kind, "reconstruct_many", [b"a", b"b", b"c"], server=service.server, timeout=0.3, in_flight=1)
+    assert outcomes(found) == {0: "DeadlineError", 1: "b", 2: "c"}
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_answer_to_nothing_is_an_error(kind, service):
     def odd(requests, context):
         for _ in requests:
@@ -462,8 +549,6 @@ def test_an_answer_to_nothing_is_an_error(kind, service):
 
 
 def test_whoever_stops_early_ends_the_stream(service):
-    from inversefacenet.client import Client
-
     ended = threading.Event()
 
     def watched(requests, context):
@@ -480,8 +565,6 @@ def test_whoever_stops_early_ends_the_stream(service):
 
 
 def test_a_client_serves_several_threads(service):
-    from inversefacenet.client import Client
-
     service.streams = [echo]
     with Client(service.server) as client, ThreadPoolExecutor(4) as pool:
         many = [pool.submit(lambda: outcomes(client.reconstruct_many([b"a"] * 5))) for _ in range(4)]

@@ -1,12 +1,15 @@
 """When a request is sent again."""
 
 import asyncio
+import socket
 import ssl
+import threading
+from contextlib import suppress
 from types import SimpleNamespace
 
 import httpx
 import pytest
-from client_support import KINDS, Naps, Replies, answer, ask, problem
+from client_support import KINDS, MODEL, Naps, Replies, answer, ask, problem
 
 from inversefacenet.client import ServerError, ServiceUnavailableError, retry
 from inversefacenet.client.rest_answers import read_retry_after
@@ -95,11 +98,68 @@ def test_what_failed_for_good_is_not(kind, reply, expected, naps):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_connection_that_failed_before_an_answer_is_tried_again(kind, naps):
-    lost = [httpx.ConnectError("refused"), httpx.ReadError("reset"), httpx.RemoteProtocolError("gone")]
-    replies = Replies(*lost, answer())
+def test_a_connection_that_could_not_be_made_is_tried_again(kind, naps):
+    replies = Replies(*[httpx.ConnectError("refused")] * 3, answer())
     assert ask(kind, "reconstruct", b"photo", transport=replies.transport).id == "r1"
     assert naps.seconds == pytest.approx([0.075, 0.15, 0.3])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lost", [httpx.ReadError("reset"), httpx.RemoteProtocolError("gone")])
+def test_what_the_server_may_have_begun_is_not_sent_again(kind, lost, naps):
+    replies = Replies(lost, answer())
+    with pytest.raises(ServiceUnavailableError):
+        ask(kind, "reconstruct", b"photo", transport=replies.transport)
+    assert len(replies.requests) == 1
+    # Reading costs nothing.
+    replies = Replies(lost, answer({"models": [MODEL]}))
+    assert len(ask(kind, "models", transport=replies.transport)) == 1
+
+
+PHOTO = bytes(16 * 1024 * 1024)
+
+
+class Breaking:
+    """A server that closes its first connection after some of the request, or all, and answers the next."""
+
+    def __init__(self, first):
+        self.first = first
+        self.requests = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.requests += 1
+                connection.settimeout(10)
+                with connection, connection.makefile("rwb") as stream:
+                    size = len(PHOTO)
+                    while (line := stream.readline()) != b"\r\n":
+                        assert line
+                    stream.read(self.first if self.requests == 1 else size)
+                    if self.requests > 1:
+                        body = answer().content
+                        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"
+                        stream.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("read", "attempts"), [(1000, 2), (len(PHOTO), 1)])
+def test_a_connection_that_broke_is_tried_again_only_if_not_all_was_sent(kind, read, attempts):
+    server = Breaking(read)
+    try:
+        if attempts == 2:
+            assert ask(kind, "reconstruct", PHOTO, server=server.address).id == "r1"
+        else:
+            with pytest.raises(ServiceUnavailableError, match="broke off"):
+                ask(kind, "reconstruct", PHOTO, server=server.address)
+        assert server.requests == attempts
+    finally:
+        server.listener.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)

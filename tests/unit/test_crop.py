@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
+from PIL import Image
 from scipy.spatial import ConvexHull
 
+import inversefacenet.crop as crop_module
 from inversefacenet.camera import Placement
 from inversefacenet.crop import (
     INNER_MOUTH,
@@ -60,6 +62,33 @@ def test_landmarks_without_extent_are_refused():
 def test_landmarks_in_another_unit_than_pixels_are_refused(points):
     with pytest.raises(LandmarkError, match="photo's pixels"):
         crop_face(np.zeros((90, 90, 3), np.uint8), points * 1e5)
+
+
+def test_a_square_far_larger_than_a_thin_photo_is_refused(points):
+    photo = np.zeros((1, 9000, 3), np.uint8)
+    assert crop_face(photo, boxed(points, 0, 0, 1900, 1900)).unmasked.shape == (240, 240, 3)
+    for span in (2100, 9000, 17_000):
+        with pytest.raises(LandmarkError, match="photo's pixels"):
+            crop_face(photo, boxed(points, 0, 0, span, span))
+    crop_face(np.zeros((3000, 4000, 3), np.uint8), boxed(points, -300, -500, 4400, 4200))
+
+
+def test_a_large_square_is_resampled_in_strips_alike(rng, points, monkeypatch):
+    photo = np.kron(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8), np.ones((30, 30, 1), np.uint8))
+    landmarks = boxed(points, -90.3, 20.1, 1100.4, 1000.7)
+    whole = crop_face(photo, landmarks).unmasked
+    copied = []
+    original = Image.fromarray
+    monkeypatch.setattr(Image, "fromarray", lambda region: copied.append(region.size) or original(region))
+    monkeypatch.setattr(crop_module, "_STRIP_PIXELS", 100_000, raising=False)
+    strips = crop_face(photo, landmarks).unmasked
+    assert len(copied) > 10
+    assert max(copied) < 3 * 130_000
+    # Pillow's arithmetic has single precision: a value may fall to the other side of a half.
+    difference = np.abs(strips.astype(int) - whole)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+    assert whole.std() > 20
 
 
 def test_whole_pixels_are_copied_exactly(rng, points):

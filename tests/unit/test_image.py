@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, features
 
+import inversefacenet.image as image_module
 from inversefacenet.errors import (
     EmptyImageError,
     ImageError,
@@ -193,6 +195,56 @@ def test_floating_point_grey(white: float) -> None:
 def test_32_bit_grey(white: int) -> None:
     values = np.rint(grey_ramp() * white).astype(np.int32)
     assert_grey(decode_photo(encode(values, "TIFF")), grey_ramp() * 255)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_deep_grey_takes_little_more_memory_than_the_photo(mode: str) -> None:
+    data = encode(Image.new(mode, (3000, 3000), 255), "TIFF", compression="tiff_deflate")
+    tracemalloc.start()
+    try:
+        decoded = decode_photo(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (decoded == 255).all()
+    assert peak < 4 * decoded.nbytes
+
+
+@pytest.mark.parametrize("brightest_row", [0, 39])
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_one_white_for_all_strips(kind: type, brightest_row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_module, "_STRIP_PIXELS", 3 * 50, raising=False)
+    values = np.full((40, 50), 100, kind)
+    values[brightest_row] = 65535
+    decoded = decode_photo(encode(values, "TIFF"))
+    assert (decoded[brightest_row] == 255).all()
+    assert (np.delete(decoded, brightest_row, axis=0) == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "1", "CMYK", "I;16", "I;16B", "I", "F"])
+def test_strips_make_no_difference(photo: np.ndarray, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if mode.startswith("I;16"):
+        values = photo[..., 0].astype("<u2" if mode == "I;16" else ">u2") * 257
+        image = Image.frombytes(mode, values.shape[::-1], values.tobytes())
+    else:
+        image = Image.fromarray(photo).convert(mode)
+    if "A" in mode:
+        image.putalpha(Image.fromarray(photo[..., 1]))
+    options = {"transparency": 3} if mode == "P" else {}
+    data = encode(image, "TIFF" if mode[0] in "IFC" else "PNG", **options)
+    whole = decode_photo(data)
+    original, heights = Image.Image.crop, []
+
+    def crop(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+        heights.append(box[3] - box[1])
+        return original(image, box)
+
+    monkeypatch.setattr(Image.Image, "crop", crop)
+    monkeypatch.setattr(image_module, "_STRIP_PIXELS", 7 * photo.shape[1], raising=False)
+    np.testing.assert_array_equal(decode_photo(data), whole)
+    assert max(heights) == 7
+    assert sum(heights) % photo.shape[0] == 0
+    assert whole.std() > 5
 
 
 def test_values_that_are_no_numbers_are_black() -> None:

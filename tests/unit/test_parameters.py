@@ -14,6 +14,7 @@ from inversefacenet.parameters import (
     SHAPE,
     Parameters,
     check_vector,
+    number_array,
 )
 
 
@@ -79,7 +80,7 @@ def test_groups_left_out_are_neutral():
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"pose": [0, 0, 0]}, "pose"),
+        ({"pose": [0, 0, 0]}, "no known name"),
         ({"rotation": [0, 0]}, "shape"),
         ({"rotation": 0}, "shape"),
         ({"rotation": [[0, 0, 0]]}, "shape"),
@@ -97,6 +98,31 @@ def test_groups_left_out_are_neutral():
 def test_unusable_values_are_refused_with_the_reason(values, reason):
     with pytest.raises(ParameterError, match=reason):
         Parameters.from_dict(values)
+
+
+def test_what_a_group_is_called_is_not_repeated():
+    with pytest.raises(ParameterError) as caught:
+        Parameters.from_dict({"somebody's secret": [0]})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", ["1", [1, "2"], [[1.0], ["x"]], [True], [None], {}, [{}], [10**400], b"1"])
+def test_only_numbers_become_arrays_of_numbers(values):
+    with pytest.raises(ValueError, match="number"):
+        number_array(values)
+
+
+def test_arrays_of_numbers(rng):
+    row = rng.normal(0, 1, 3).astype(np.float32)
+    np.testing.assert_array_equal(number_array([row, list(row), tuple(row)]), [row] * 3)
+    assert number_array([1, 2]).dtype.kind == "i"
+
+
+def test_texts_never_reach_numpy(monkeypatch):
+    # Each of these would take the memory of the longest, four bytes a letter.
+    monkeypatch.setattr(np, "asarray", lambda *_: pytest.fail("the texts became an array"))
+    with pytest.raises(ValueError, match="number"):
+        number_array(["x" * 100_000] + [""] * 1000)
 
 
 @pytest.mark.parametrize(

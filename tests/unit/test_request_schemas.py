@@ -53,6 +53,7 @@ def test_landmarks_of_one_face_or_of_several():
         [[float("nan"), 0.0]] * 68,
         [[10**400, 0]] * 68,
         [[[1, 2]] * 68] * 2 + [3],
+        ["x" * 100_000] + [""] * 1000,
     ],
 )
 def test_other_landmarks_are_refused(value):
@@ -114,6 +115,7 @@ def test_a_photo_in_json():
         ({"photo": {"base64": "AAAA", "path": "/etc/passwd"}}, "photo.path"),
         ({"photo": {"base64": "AAAA"}, "size": "64"}, "size"),
         ({"photo": {"base64": "AAAA"}, "return": "mesh"}, "return"),
+        ({"photo": {"base64": "AAAA"}, "return": ["mesh"] * 17}, "return"),
         ({"photo": {"base64": "AAAA"}, "face": "all"}, "face"),
         ({"photo": {"base64": "AAAA"}, "landmarks": json.dumps(POINTS)}, "landmarks"),
         ({"photo": {"url": "https://example.org/" + 9000 * "a"}}, "photo.url"),
@@ -123,6 +125,12 @@ def test_json_that_is_refused(values, field):
     with pytest.raises(ValidationError) as caught:
         read(PhotoBody, **values)
     assert field in wrong_fields(caught)
+
+
+def test_a_list_of_more_photos_than_any_service_allows_is_not_read_on():
+    with pytest.raises(ValidationError) as caught:
+        read(BatchBody, photos=[{}] * 1001)
+    assert [entry["type"] for entry in caught.value.errors()] == ["too_long"]
 
 
 def test_one_broken_photo_leaves_the_others_whole():

@@ -1,5 +1,7 @@
 import asyncio
+import datetime
 import gc
+import ipaddress
 import socket
 import sys
 import threading
@@ -9,11 +11,15 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from fake_triton import DIGEST, FakeTriton, mean_levels, serving
 
 from inversefacenet.backends import InferenceBackend, triton_connection
 from inversefacenet.backends.loop_thread import LoopThread
-from inversefacenet.backends.triton import TritonBackend
+from inversefacenet.backends.triton import TritonBackend, TritonTls
 from inversefacenet.backends.triton_errors import Cause, TritonError, translate
 from inversefacenet.backends.triton_memory import SLOTS, SharedCrops
 from inversefacenet.errors import BackendError, DeadlineError, MissingDependencyError
@@ -535,5 +541,52 @@ def test_a_backend_that_is_dropped_unclosed_makes_no_noise(fake, crops):
             await backend.infer_async(crops[:1])
             del backend
             gc.collect()
+
+    asyncio.run(main())
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for 127.0.0.1 that signs itself, and its key, in two files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "triton")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    pem, private = folder / "triton.pem", folder / "triton.key"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private.write_bytes(key.private_bytes(*form))
+    return pem, private
+
+
+def test_tls_is_spoken_both_ways(fake, crops, certificate):
+    pem, private = certificate
+    credentials = grpc.ssl_server_credentials(
+        [(private.read_bytes(), pem.read_bytes())], pem.read_bytes(), require_client_auth=True
+    )
+
+    async def main():
+        async with serving(fake, credentials=credentials) as url:
+            backend = TritonBackend(url, tls=TritonTls(pem, pem, private))
+            np.testing.assert_array_equal(await backend.infer_async(crops), mean_levels(crops))
+            await backend.close_async()
+            for tls in (None, TritonTls(pem), TritonTls()):
+                stranger = TritonBackend(url, tls=tls)
+                with pytest.raises((TritonError, DeadlineError)):
+                    await stranger.infer_async(crops, timeout=2)
+                await stranger.close_async()
 
     asyncio.run(main())
