@@ -29,6 +29,7 @@ from typing import Any
 START_SECONDS = 300.0
 ANSWER_SECONDS = 120.0
 STOP_SECONDS = 60.0
+NETWORK_SECONDS = 20.0
 GRPC_PORT = 50051
 PARTS = "mesh,rendering,overlay,contours"
 
@@ -60,14 +61,18 @@ def serve(options: argparse.Namespace) -> int:
     server = f"http://127.0.0.1:{options.port}"
     environment = {**os.environ, "IFN_HOST": "127.0.0.1", "IFN_PORT": str(options.port)}
     environment.setdefault("IFN_GRPC_PORT", str(free_port(GRPC_PORT)))
-    service = subprocess.Popen([sys.executable, "-m", "services.gateway"], env=environment)
+    # In a group of its own: a terminal's Ctrl-C would reach it beside our own signal, and two end it at once.
+    service = subprocess.Popen(
+        [sys.executable, "-m", "services.gateway"], env=environment, start_new_session=True
+    )
+    told: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        told.append(number)
         service.terminate()
 
-    # Ctrl-C reaches the service too, which then drains; both signals end here by waiting for it.
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
     try:
         wait_ready(server, service)
         summary = send(server, options.photo, options.output_dir)
@@ -77,7 +82,8 @@ def serve(options: argparse.Namespace) -> int:
             print(summary, flush=True)
             return service.wait()
     finally:
-        service.terminate()
+        if not told:
+            service.terminate()
         try:
             status = service.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -123,6 +129,7 @@ def wait_ready(server: str, service: subprocess.Popen[bytes]) -> None:
         DemoError: If it ends or takes too long.
     """
     deadline = time.monotonic() + START_SECONDS
+    answered = 0.0
     while time.monotonic() < deadline:
         status = service.poll()
         if status is not None:
@@ -130,6 +137,13 @@ def wait_ready(server: str, service: subprocess.Popen[bytes]) -> None:
         try:
             with urllib.request.urlopen(f"{server}/v2/health/ready", timeout=10):
                 return
+        except urllib.error.HTTPError as error:
+            # It listens by now; only its network, somewhere else, is still missing.
+            answered = answered or time.monotonic()
+            if time.monotonic() > answered + NETWORK_SECONDS:
+                detail = _problem_detail(error)
+                raise DemoError(f"{detail} With IFN_BACKEND=triton: is Triton there? make triton") from error
+            time.sleep(0.5)
         except OSError:
             time.sleep(0.2)
     raise DemoError(f"the service was not ready within {START_SECONDS:.0f} s.")

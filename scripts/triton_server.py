@@ -29,6 +29,8 @@ STAMP = ".ready"
 SHARED_MEMORY = Path("/dev/shm")
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
+# So that a new version, or a model whose process died, can be loaded while the server runs.
+RELOADING = ["--model-control-mode=explicit", "--load-model=*"]
 # The wheel has a stub for each Python from 3.8 to 3.13; this project and numpy before 2 narrow that down.
 VERSIONS = ((3, 11), (3, 12))
 
@@ -148,16 +150,18 @@ def serve(environment: Path, repository: Path, ports: Ports, arguments: list[str
     """
     check_ports(ports)
     prefix = f"inversefacenet-triton-{os.getpid()}-"
+    # In a group of its own, so that a terminal's Ctrl-C reaches it once: from here.
     server = subprocess.Popen(
-        command(environment, repository, ports, prefix, arguments), env=process_environment(environment)
+        command(environment, repository, ports, prefix, [*RELOADING, *arguments]),
+        env=process_environment(environment),
+        start_new_session=True,
     )
 
     def stop(number: int, frame: FrameType | None) -> None:
-        server.send_signal(number)
+        server.terminate()
 
-    signal.signal(signal.SIGTERM, stop)
-    # Ctrl-C reaches the server by itself: it is in the same group of processes.
-    signal.signal(signal.SIGINT, lambda number, frame: None)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
     try:
         wait_ready(server, ports)
         print(f"grpc={HOST}:{ports.grpc} http={HOST}:{ports.http} metrics={HOST}:{ports.metrics}", flush=True)

@@ -43,8 +43,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="reconstruct the faces of photos",
         description="Reconstruct the faces of photos. For photo.jpg it writes photo.parameters.json, "
         "photo.glb, photo.rendering.png, photo.overlay.png (the face over the whole photo), "
-        "photo.contours.png (red: the photo's face mask, green: the model's) and photo.geometry.png. With "
-        "--server a service does the work and the files are the same.",
+        "photo.contours.png (red: the photo's face mask, green: the model's) and photo.geometry.png (the "
+        "shape alone). With --server a service does the work and the files are the same; photo.geometry.png "
+        "then costs one more request for each face: leave it out with --no-geometry.",
     )
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="a photo's file")
     parser.add_argument("--output-dir", type=Path, required=True, metavar="DIR", help="where the files go")
@@ -68,6 +69,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         type=picture_size,
         default=240,
         help="side of the rendering in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-geometry",
+        dest="geometry",
+        action="store_false",
+        help="don't write photo.geometry.png, which with --server costs one more request for each face",
     )
     parser.add_argument(
         "--model", type=Path, metavar="ONNX", help="the network's file; by default the shipped one"
@@ -192,8 +199,9 @@ def write_files(
         "rendering": face_picture(reconstruction.model, reconstruction.parameters, options.size),
         "overlay": overlay(image, reconstruction),
         "contours": contour_picture(reconstruction),
-        "geometry": geometry_picture(reconstruction),
     }
+    if options.geometry:
+        pictures["geometry"] = geometry_picture(reconstruction)
     return files + [
         write_picture(picture, _beside(base, f".{what}.png")) for what, picture in pictures.items()
     ]

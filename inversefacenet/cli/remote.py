@@ -157,8 +157,10 @@ class RemotePhotos:
             if picture is None:
                 raise ExportError(f"The server sent no {what}.")
             files.append(_write(picture.content, _beside(base, f".{what}.png")))
-        geometry = client.render(face.parameters, geometry=True)
-        return [*files, _write(geometry, _beside(base, ".geometry.png"))]
+        if options.geometry:
+            geometry = client.render(face.parameters, geometry=True)
+            files.append(_write(geometry, _beside(base, ".geometry.png")))
+        return files
 
 
 def render(options: argparse.Namespace) -> int:

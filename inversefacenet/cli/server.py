@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from inversefacenet.cli.output import load_face_model
-from inversefacenet.errors import InputError
+from inversefacenet.cli.output import complain, load_face_model
+from inversefacenet.errors import InputError, InverseFaceNetError
 
 if TYPE_CHECKING:
     from inversefacenet.client import Client
     from inversefacenet.morphable_model import MorphableModel
 
 KEY_VARIABLE: Final = "IFN_API_KEY"
+
+_REASONS: Final = {
+    "quota-exceeded": "the quota is used up",
+    "overloaded": "the server is busy",
+    "draining": "the server is shutting down",
+}
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +56,38 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class WaitNotice:
+    """Says why nothing happens while the client waits because the server refused a request.
+
+    Several photos are under way at once, and wait for the same reason: one line is enough for all of them.
+    """
+
+    def __init__(self) -> None:
+        """Nobody waits yet."""
+        self._lock = threading.Lock()
+        self._until = -math.inf
+
+    def __call__(self, seconds: float, error: InverseFaceNetError) -> None:
+        """Tell of a pause, unless one that was told of lasts still.
+
+        Args:
+            seconds: How long it is.
+            error: Why; nothing is said of a connection that is merely tried again.
+        """
+        from inversefacenet.client.errors import problem_of
+
+        problem = problem_of(error)
+        if problem is None:
+            return
+        now = time.monotonic()
+        with self._lock:
+            if now < self._until:
+                return
+            self._until = now + seconds
+        reason = _REASONS.get(problem.code) or problem.detail.rstrip(".")
+        complain(f"waiting {math.ceil(seconds)} s: {reason}")
+
+
 def open_client(options: argparse.Namespace) -> Client:
     """Return a client of the server that the command names.
 
@@ -65,6 +106,7 @@ def open_client(options: argparse.Namespace) -> Client:
         timeout=options.timeout,
         tls=Tls(*files) if any(files) else None,
         allow_plaintext=options.allow_plaintext,
+        on_wait=WaitNotice(),
     )
 
 

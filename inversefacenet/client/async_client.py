@@ -23,11 +23,12 @@ from inversefacenet.client.requests import (
     Photo,
     PhotoJob,
     PhotoOptions,
+    check_options,
     photo_job,
     render_job,
 )
 from inversefacenet.client.results import Model, ReconstructionResult
-from inversefacenet.client.retry import Deadline, RefusedError, with_retries_async
+from inversefacenet.client.retry import Deadline, OnWait, RefusedError, with_retries_async
 from inversefacenet.client.sync_client import IN_FLIGHT
 from inversefacenet.errors import InverseFaceNetError
 from inversefacenet.parameters import Parameters
@@ -48,6 +49,7 @@ class AsyncClient:
         tls: Tls | None = None,
         transport: Any = None,
         allow_plaintext: bool = False,
+        on_wait: OnWait | None = None,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -59,13 +61,21 @@ class AsyncClient:
             tls: Certificates, if those of the system don't do.
             transport: An `httpx.AsyncBaseTransport` or a `grpc.aio.Channel`.
             allow_plaintext: Send the key although nothing here encrypts the connection.
+            on_wait: Called before each pause, on the event loop; it must not block.
 
         Raises:
             ConnectionSettingsError: If address, key or certificates can't be used.
             MissingDependencyError: If a package isn't installed.
         """
         self._setup = make_setup(
-            server, api_key, timeout, retries, tls, transport, allow_plaintext=allow_plaintext
+            server,
+            api_key,
+            timeout,
+            retries,
+            tls,
+            transport,
+            allow_plaintext=allow_plaintext,
+            on_wait=on_wait,
         )
         self._timeout = timeout
         self._connection = open_async_connection(self._setup)
@@ -87,13 +97,14 @@ class AsyncClient:
         **options: Unpack[PhotoOptions],
     ) -> AsyncIterator[tuple[int, Outcome]]:
         """Reconstruct many photos, several at once; see `Client.reconstruct_many`."""
+        check_options(options)
         limits = Limits(in_flight, min(self._connection.group, in_flight), self._seconds(timeout))
 
         async def alone(entry: Entry) -> ReconstructionResult:
             def attempt(deadline: Deadline) -> Awaitable[ReconstructionResult]:
                 return self._connection.reconstruct(entry.job, deadline)
 
-            return await with_retries_async(attempt, entry.deadline, self._setup.retries)
+            return await with_retries_async(attempt, entry.deadline, self._setup.retries, self._setup.on_wait)
 
         return reconstruct_many_async(
             photos,
@@ -148,7 +159,7 @@ class AsyncClient:
 
     async def _ask(self, attempt: Callable[[Deadline], Awaitable[Answer]], timeout: float | None) -> Answer:
         deadline = Deadline.after(self._seconds(timeout))
-        return await with_retries_async(attempt, deadline, self._setup.retries)
+        return await with_retries_async(attempt, deadline, self._setup.retries, self._setup.on_wait)
 
     def _seconds(self, timeout: float | None) -> float:
         if self._closed:

@@ -12,7 +12,7 @@ from inversefacenet.client.address import Address, Tls, check_key, read_address
 from inversefacenet.client.errors import ConnectionSettingsError
 from inversefacenet.client.requests import PhotoJob, RenderJob
 from inversefacenet.client.results import Model, ReconstructionResult
-from inversefacenet.client.retry import Deadline, RefusedError
+from inversefacenet.client.retry import Deadline, OnWait, RefusedError
 from inversefacenet.errors import InverseFaceNetError, MissingDependencyError
 
 _EXTRAS: Final = {"rest": "client", "grpc": "grpc"}
@@ -28,6 +28,7 @@ class Setup:
         tls: PEM files, if the usual ones don't do.
         transport: Carries the requests in place of what would be opened: httpx transport or gRPC channel.
         retries: How many further attempts a refused request gets.
+        on_wait: Hears of the pauses before them.
     """
 
     address: Address
@@ -35,6 +36,7 @@ class Setup:
     tls: Tls | None
     transport: Any
     retries: int
+    on_wait: OnWait | None = None
 
     def __repr__(self) -> str:
         return f"Setup({self.address.text!r}, api_key={'given' if self.api_key else None})"
@@ -49,6 +51,7 @@ def make_setup(
     transport: Any,
     *,
     allow_plaintext: bool,
+    on_wait: OnWait | None = None,
 ) -> Setup:
     """Check what a client is made with; see `Client`.
 
@@ -62,7 +65,7 @@ def make_setup(
         raise ConnectionSettingsError(f"There can't be {retries} retries: give 0 or more.")
     if tls is not None:
         tls.check(address)
-    return Setup(address, api_key, tls, transport, retries)
+    return Setup(address, api_key, tls, transport, retries, on_wait)
 
 
 def check_timeout(timeout: float) -> float:

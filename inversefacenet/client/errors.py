@@ -1,7 +1,8 @@
 """Errors that only a client can meet; they belong to the library's tree.
 
 A problem that the server names is raised as the library's own class where there is one of that code, such as
-`NoFaceError`, with the `ServerError` as its cause; any other as a `ServerError`. ::
+`NoFaceError`, with the `ServerError` as its cause; any other as a `ServerError`.
+The request's id is at `error.__cause__.request_id`, and in a note that tracebacks show. ::
 
     InverseFaceNetError
     ├── InputError
@@ -79,6 +80,13 @@ def _classes() -> Mapping[str, type[InverseFaceNetError]]:
     return {kind.slug: kind for kind in kinds if kind is not InverseFaceNetError}
 
 
+def problem_of(error: InverseFaceNetError) -> ServerError | None:
+    """Return what the server said about an error; None if it didn't come from there."""
+    if isinstance(error, ServerError):
+        return error
+    return error.__cause__ if isinstance(error.__cause__, ServerError) else None
+
+
 def error_of(problem: ServerError) -> InverseFaceNetError:
     """Return what to raise for a problem: the library's class of its code, or the problem itself."""
     kind = _classes().get(problem.code)
@@ -86,4 +94,6 @@ def error_of(problem: ServerError) -> InverseFaceNetError:
         return problem
     error = kind(problem.detail)
     error.__cause__ = problem
+    if problem.request_id:
+        error.add_note(f"request id {problem.request_id}")
     return error

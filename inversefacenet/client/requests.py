@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict, get_args
@@ -115,8 +115,9 @@ def photo_job(photo: Photo, options: PhotoOptions) -> PhotoJob:
     Raises:
         ImageError: If the file can't be read.
         LandmarkError: If landmarks have a wrong shape.
-        InputError: If an option has a value that there isn't, or `photo` is none.
+        InputError: If there is no such option, if one has a value that there isn't, or if `photo` is none.
     """
+    check_options(options)
     parts = options.get("parts", ())
     if isinstance(parts, str):
         raise InputError(f"parts must be several names, such as ('{parts}',), not the text '{parts}'.")
@@ -137,6 +138,18 @@ def photo_job(photo: Photo, options: PhotoOptions) -> PhotoJob:
         mesh=MeshOptions(options.get("mesh_format"), options.get("mesh_space"), options.get("mesh_colours")),
         size=options.get("size"),
     )
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check that all options are known: the types say so, but nobody else checks it when the program runs.
+
+    Raises:
+        InputError: If there are others.
+    """
+    known = PhotoOptions.__optional_keys__ | PhotoOptions.__required_keys__
+    unknown = [repr(name) for name in options if name not in known]
+    if unknown:
+        raise InputError(f"There is no option {', '.join(unknown)}: there is {', '.join(sorted(known))}.")
 
 
 def check_name(option: str, value: Any) -> None:

@@ -74,6 +74,7 @@ class RestConnection:
         """
         self._httpx = _load_httpx()
         self._retries = setup.retries
+        self._on_wait = setup.on_wait
         self._client = self._httpx.Client(**_options(self._httpx, setup))
 
     def reconstruct(self, job: PhotoJob, deadline: Deadline) -> ReconstructionResult:
@@ -95,7 +96,7 @@ class RestConnection:
 
     def lane(self, in_flight: int) -> RestLane:
         """Open what carries many photos."""
-        return RestLane(self.exchange, in_flight, self._retries)
+        return RestLane(self.exchange, in_flight, self._retries, self._on_wait)
 
     def close(self) -> None:
         """Close all connections."""
@@ -141,6 +142,7 @@ class AsyncRestConnection:
         """
         self._httpx = _load_httpx()
         self._retries = setup.retries
+        self._on_wait = setup.on_wait
         self._client = self._httpx.AsyncClient(**_options(self._httpx, setup))
 
     async def reconstruct(self, job: PhotoJob, deadline: Deadline) -> ReconstructionResult:
@@ -163,7 +165,7 @@ class AsyncRestConnection:
 
     def lane(self, in_flight: int) -> AsyncRestLane:
         """Open what carries many photos."""
-        return AsyncRestLane(self.exchange, self._retries)
+        return AsyncRestLane(self.exchange, self._retries, self._on_wait)
 
     async def close(self) -> None:
         """Close all connections."""

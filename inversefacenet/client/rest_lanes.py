@@ -12,7 +12,7 @@ from inversefacenet.client.connection import Broken, Entry, Event, Settled
 from inversefacenet.client.errors import ServerError
 from inversefacenet.client.rest_answers import TOO_LARGE, HttpAnswer, read_batch, read_reconstruction
 from inversefacenet.client.rest_requests import HttpRequest, batch_request, reconstruct_request
-from inversefacenet.client.retry import Deadline, RefusedError, with_retries, with_retries_async
+from inversefacenet.client.retry import Deadline, OnWait, RefusedError, with_retries, with_retries_async
 from inversefacenet.errors import InputError, InverseFaceNetError
 
 GROUP: Final = 4
@@ -25,16 +25,18 @@ AsyncExchange = Callable[[HttpRequest, Deadline], Awaitable[HttpAnswer]]
 class RestLane:
     """Threads that each wait for the answer to one request."""
 
-    def __init__(self, exchange: Exchange, in_flight: int, retries: int) -> None:
+    def __init__(self, exchange: Exchange, in_flight: int, retries: int, on_wait: OnWait | None) -> None:
         """Prepare.
 
         Args:
             exchange: Sends one request.
             in_flight: How many photos there may be at once.
             retries: How many further attempts a refused request gets.
+            on_wait: Hears of the pauses before them.
         """
         self._exchange = exchange
         self._retries = retries
+        self._on_wait = on_wait
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         # Photos that are too large to share a request need one each.
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="inversefacenet")
@@ -67,16 +69,17 @@ class RestLane:
         def attempt(deadline: Deadline) -> list[Event]:
             return _read(group, self._exchange(_request(group), deadline))
 
-        return with_retries(attempt, group[0].deadline, self._retries)
+        return with_retries(attempt, group[0].deadline, self._retries, self._on_wait)
 
 
 class AsyncRestLane:
     """Tasks that each wait for the answer to one request."""
 
-    def __init__(self, exchange: AsyncExchange, retries: int) -> None:
+    def __init__(self, exchange: AsyncExchange, retries: int, on_wait: OnWait | None) -> None:
         """Prepare; see `RestLane`."""
         self._exchange = exchange
         self._retries = retries
+        self._on_wait = on_wait
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -106,7 +109,7 @@ class AsyncRestLane:
             return _read(group, await self._exchange(_request(group), deadline))
 
         try:
-            answer = await with_retries_async(attempt, group[0].deadline, self._retries)
+            answer = await with_retries_async(attempt, group[0].deadline, self._retries, self._on_wait)
         except Exception as error:  # whatever it is, the caller is to raise it
             answer = _failed(group, error)
         for event in answer:

@@ -21,6 +21,9 @@ from inversefacenet.errors import DeadlineError, InverseFaceNetError
 
 Answer = TypeVar("Answer")
 
+OnWait = Callable[[float, InverseFaceNetError], None]
+"""Hears that so many seconds will be waited, and the error that a caller without patience would get."""
+
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 _JITTER: Final = 0.1  # clients that were refused together shall not come back together
@@ -116,13 +119,16 @@ class Attempts:
         return seconds
 
 
-def with_retries(attempt: Callable[[Deadline], Answer], deadline: Deadline, retries: int) -> Answer:
+def with_retries(
+    attempt: Callable[[Deadline], Answer], deadline: Deadline, retries: int, on_wait: OnWait | None = None
+) -> Answer:
     """Make attempts until one succeeds, or fails for good.
 
     Args:
         attempt: One of them.
         deadline: Until when the caller waits.
         retries: How many further attempts there may be.
+        on_wait: Hears of each pause before it begins.
 
     Raises:
         InverseFaceNetError: As the last attempt.
@@ -133,11 +139,16 @@ def with_retries(attempt: Callable[[Deadline], Answer], deadline: Deadline, retr
             return attempt(deadline)
         except RefusedError as refused:
             pause = attempts.pause(refused)
+            if on_wait is not None:
+                on_wait(pause, refused.error)
         time.sleep(pause)
 
 
 async def with_retries_async(
-    attempt: Callable[[Deadline], Awaitable[Answer]], deadline: Deadline, retries: int
+    attempt: Callable[[Deadline], Awaitable[Answer]],
+    deadline: Deadline,
+    retries: int,
+    on_wait: OnWait | None = None,
 ) -> Answer:
     """Make attempts as `with_retries` does."""
     attempts = Attempts(deadline, retries)
@@ -146,4 +157,6 @@ async def with_retries_async(
             return await attempt(deadline)
         except RefusedError as refused:
             pause = attempts.pause(refused)
+            if on_wait is not None:
+                on_wait(pause, refused.error)
         await asyncio.sleep(pause)

@@ -20,11 +20,12 @@ from inversefacenet.client.requests import (
     MeshSpace,
     Photo,
     PhotoOptions,
+    check_options,
     photo_job,
     render_job,
 )
 from inversefacenet.client.results import Model, ReconstructionResult
-from inversefacenet.client.retry import Deadline, RefusedError, with_retries
+from inversefacenet.client.retry import Deadline, OnWait, RefusedError, with_retries
 from inversefacenet.errors import InverseFaceNetError
 from inversefacenet.parameters import Parameters
 
@@ -41,6 +42,10 @@ class Client:
     statement. Requests that were refused, or that the server can't have received as a whole, are sent again
     as often as `retries` says, after the time that the server names, within `timeout`; others never, so that
     nothing is charged twice.
+
+    Where the server names a problem that the library has a class for, such as `NoFaceError`, that is raised.
+    What the server said is the `ServerError` at `error.__cause__`: `error.__cause__.request_id` names the
+    request in the server's log, and a traceback shows it as a note.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Client:
         tls: Tls | None = None,
         transport: Any = None,
         allow_plaintext: bool = False,
+        on_wait: OnWait | None = None,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -66,13 +72,22 @@ class Client:
             transport: Carries the requests in place of what would be opened: an `httpx.BaseTransport` or a
                 `grpc.Channel`.
             allow_plaintext: Send the key although nothing here encrypts the connection.
+            on_wait: Called before each pause after which a request is sent again, with its seconds and the
+                error that would have been raised otherwise; by any thread, several at once.
 
         Raises:
             ConnectionSettingsError: If address, key or certificates can't be used.
             MissingDependencyError: If a package isn't installed; the message names the extra that brings it.
         """
         self._setup = make_setup(
-            server, api_key, timeout, retries, tls, transport, allow_plaintext=allow_plaintext
+            server,
+            api_key,
+            timeout,
+            retries,
+            tls,
+            transport,
+            allow_plaintext=allow_plaintext,
+            on_wait=on_wait,
         )
         self._timeout = timeout
         self._connection = open_connection(self._setup)
@@ -120,13 +135,14 @@ class Client:
             The place of a photo, from 0, and its faces or the error that `reconstruct` would have raised; as
             they come, in any order.
         """
+        check_options(options)
         limits = Limits(in_flight, min(self._connection.group, in_flight), self._seconds(timeout))
 
         def alone(entry: Entry) -> ReconstructionResult:
             def attempt(deadline: Deadline) -> ReconstructionResult:
                 return self._connection.reconstruct(entry.job, deadline)
 
-            return with_retries(attempt, entry.deadline, self._setup.retries)
+            return with_retries(attempt, entry.deadline, self._setup.retries, self._setup.on_wait)
 
         return reconstruct_many(
             photos,
@@ -199,7 +215,7 @@ class Client:
 
     def _ask(self, attempt: Callable[[Deadline], Answer], timeout: float | None) -> Answer:
         deadline = Deadline.after(self._seconds(timeout))
-        return with_retries(attempt, deadline, self._setup.retries)
+        return with_retries(attempt, deadline, self._setup.retries, self._setup.on_wait)
 
     def _seconds(self, timeout: float | None) -> float:
         if self._closed:

@@ -53,6 +53,10 @@ def main() -> int:
     try:
         app = create_app(settings)
         listener = _listen(settings.host, settings.port)
+        if settings.grpc_port:
+            # Only looked at here, and closed: the models take seconds to load before gRPC listens.
+            _listen(settings.host, settings.grpc_port, "GRPC_PORT").close()
+        logger.info("starting", extra={"host": settings.host, "port": listener.getsockname()[1]})
     except (InverseFaceNetError, OSError) as error:
         return _fail(str(error))
     return asyncio.run(serve(app, listener, settings))
@@ -81,23 +85,34 @@ async def serve(app: FastAPI, listener: socket.socket, settings: Settings) -> in
         )
     )
     gateway: Gateway = app.state.gateway
+    loop = asyncio.get_running_loop()
+    opening = asyncio.ensure_future(gateway.open())
     going: list[asyncio.Task[None]] = []
 
     async def leave() -> None:
         # Load balancers are told first; only then does anyone find a closed door.
-        if server.started:
-            await gateway.drain()
+        await gateway.drain()
         server.should_exit = True
 
     def on_signal() -> None:
-        if going:
-            server.should_exit = server.force_exit = True
-            return
-        going.append(asyncio.ensure_future(leave()))
+        if not opening.done():
+            opening.cancel()
+        elif going:
+            logger.warning("ended by a second signal; what was accepted is not answered")
+            # Workers end with the pipe to this process.
+            os._exit(1)
+        else:
+            going.append(asyncio.ensure_future(leave()))
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    # Before uvicorn, so that the last line of a start that failed says why.
+    try:
+        await opening
+    except asyncio.CancelledError:
+        return 0
+    except (InverseFaceNetError, OSError) as error:
+        return _fail(str(error))
     await server.serve(sockets=[listener])
     return 0 if server.started else 1
 
@@ -111,7 +126,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, setting: str = "PORT") -> socket.socket:
     """Bind the address before anything is loaded, so that a taken port is told at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio sets TCP_NODELAY on what is accepted here. Without it the end of each
@@ -126,9 +141,9 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise OSError(
-            f"Can't listen on {host}:{port}: {error.strerror}. Choose another {PREFIX}PORT or {PREFIX}HOST."
+            f"Can't listen on {host}:{port}: {error.strerror}. "
+            f"Choose another {PREFIX}{setting} or {PREFIX}HOST."
         ) from error
-    logger.info("starting", extra={"host": host, "port": listener.getsockname()[1]})
     return listener
 
 

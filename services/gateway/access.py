@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import sys
 import time
@@ -21,11 +22,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    StringConstraints,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from services.gateway.errors import UnauthenticatedError
 from services.gateway.quota import TokenBucket
@@ -68,6 +69,15 @@ class ApiKey(BaseModel):
         return self
 
 
+def _plain_name(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) is None:
+        raise ValueError(
+            "a name is 1 to 64 letters (a to z), digits, dots, hyphens or underscores, and begins with a "
+            "letter or digit"
+        )
+    return name
+
+
 def _distinct(keys: dict[str, ApiKey]) -> dict[str, ApiKey]:
     if ANONYMOUS in keys:
         raise ValueError(f"'{ANONYMOUS}' is what callers without a key are called: choose another name")
@@ -77,7 +87,7 @@ def _distinct(keys: dict[str, ApiKey]) -> dict[str, ApiKey]:
 
 
 # Names become labels of metrics and stand in log lines.
-KeyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+KeyName = Annotated[str, AfterValidator(_plain_name)]
 ApiKeys = Annotated[dict[KeyName, ApiKey], AfterValidator(_distinct)]
 """The type of the setting: name of the caller -> its key."""
 
@@ -203,6 +213,14 @@ def entry(name: str, key: str, photos_per_minute: float | None = None, burst: in
     return json.dumps({name: keys[name].model_dump(exclude_none=True)})
 
 
+def _in_words(problem: ErrorDetails) -> str:
+    """Name the argument that is wrong, where it is a single one, and say what is wrong."""
+    message = problem["msg"].removeprefix("Value error, ")
+    place = problem["loc"][-1] if problem["loc"] else "[key]"
+    option = {"[key]": "--name: ", "photos_per_minute": "--photos-per-minute: ", "burst": "--burst: "}
+    return option.get(str(place), "") + message
+
+
 def main() -> int:
     """Make a key and print it with its entry.
 
@@ -221,7 +239,7 @@ def main() -> int:
     try:
         line = entry(arguments.name, key, arguments.photos_per_minute, arguments.burst)
     except ValidationError as error:
-        parser.error("; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()))
+        parser.error("; ".join(_in_words(problem) for problem in error.errors()))
     print(f"key: {key}", f"entry: {line}", sep="\n")
     return 0
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from fastapi import FastAPI
 
 from inversefacenet import __version__
-from inversefacenet.errors import InverseFaceNetError
 from services.gateway import (
     routes_batches,
     routes_health,
@@ -57,11 +56,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
+        if not gateway.opened:
             await gateway.open()
-        except (InverseFaceNetError, OSError) as error:
-            logger.critical("can't start: %s", error)
-            raise
         try:
             yield
         finally:

@@ -208,7 +208,9 @@ async def _parse_form(call: Call, max_photos: int) -> Form:
             elif name == PHOTO_FIELD:
                 form.photos.append((value.filename or "", await value.read()))
             else:
-                raise InputError(f"The form has a file in a field that is not '{PHOTO_FIELD}'.")
+                raise InputError(
+                    f"The form has a file in another field: use the field '{PHOTO_FIELD}' for the photo."
+                )
     finally:
         await parsed.close()
     if not form.photos:

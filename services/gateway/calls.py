@@ -7,10 +7,12 @@ import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Header, Request
-from pydantic import WithJsonSchema
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, WithJsonSchema
 from starlette.requests import ClientDisconnect
 
 from services.gateway.access import Caller
@@ -26,6 +28,8 @@ CALLER: Final = "inversefacenet.caller"
 """Member of the ASGI scope: the caller's name, for the log line."""
 
 TIMEOUT_HEADER: Final = "X-Request-Timeout"
+
+_MOST_UNKNOWN: Final = 20
 
 Result = TypeVar("Result")
 
@@ -99,6 +103,35 @@ async def welcome(
 
 Identified = Annotated[Caller, Depends(identified)]
 Welcome = Annotated[Call, Depends(welcome)]
+
+
+def names_of(model: type[BaseModel]) -> list[str]:
+    """Return the names of a model's fields as callers write them, sorted."""
+    return sorted(info.alias or name for name, info in model.model_fields.items())
+
+
+def check_query(request: Request, options: type[BaseModel] | None = None) -> None:
+    """Refuse parameters of the query that don't exist: one that is misspelt would go unnoticed.
+
+    Args:
+        request: A request.
+        options: The parameters that its address takes; None if it takes none.
+
+    Raises:
+        RequestValidationError: If there are others.
+    """
+    known = names_of(options) if options is not None else []
+    unknown = list(islice((name for name in request.query_params if name not in known), _MOST_UNKNOWN))
+    if unknown:
+        there_are = f"there are {', '.join(known)}" if known else "this address takes none in its query"
+        message = "there is no such parameter"
+        messages = [f"{message}; {there_are}"] + [message] * (len(unknown) - 1)
+        raise RequestValidationError(
+            [
+                {"type": "value_error", "loc": ("query", name), "msg": message}
+                for name, message in zip(unknown, messages, strict=True)
+            ]
+        )
 
 
 async def until_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

@@ -42,6 +42,7 @@ class Gateway:
         fetcher: Fetches photos by URL; None where that is switched off.
         engine: The workers; there once `open` is done.
         grpc_port: Port of the gRPC interface once it is open; None where it is off.
+        opened: Whether `open` is done.
     """
 
     engine: Engine
@@ -69,6 +70,7 @@ class Gateway:
         self.uploads = Uploads(settings.uploads)
         self.fetcher: PhotoFetcher | None = None
         self.grpc_port: int | None = None
+        self.opened = False
         self._grpc: GrpcServer | None = None
         self._grpc_end: asyncio.Future[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -103,7 +105,7 @@ class Gateway:
         model = await pool.start()
         self.engine = Engine(settings, self.metrics, pool, model, self._remote, self.tracing)
         try:
-            await self._prove()
+            proved = await self._prove()
             logger.info("models loaded", extra={"seconds": round(time.perf_counter() - started, 3)})
             if settings.url_input:
                 from services.gateway.fetch import PhotoFetcher
@@ -120,16 +122,22 @@ class Gateway:
             await self.close()
             raise
         self._watching = asyncio.create_task(self._watch())
-        logger.info("ready", extra={"model": self.engine.model.model_dump(), "grpc_port": self.grpc_port})
+        self.opened = True
+        logger.info(
+            "ready" if proved else "started",
+            extra={"model": self.engine.model.model_dump(), "grpc_port": self.grpc_port},
+        )
 
-    async def _prove(self) -> None:
-        """Have the network answer once. Triton may come later: until then the service isn't ready."""
+    async def _prove(self) -> bool:
+        """Say whether the network answers. Triton may come later: until then the service isn't ready."""
         try:
             await self.engine.readiness.check()
         except NotReadyError:
             if self._remote is None:
                 raise
-            logger.warning("started without Triton: not ready until it answers")
+            logger.warning("Triton doesn't answer at %s: not ready until it does", self.settings.triton_url)
+            return False
+        return True
 
     def _slots(self) -> list[Slot]:
         settings = self.settings

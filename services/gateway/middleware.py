@@ -37,7 +37,8 @@ class RequestMiddleware:
         Args:
             app: What answers.
             gateway: Its counters and spans are kept.
-            quiet_routes: Routes whose log lines are of level debug: health checks and scrapes.
+            quiet_routes: Routes whose log lines are of level debug: health checks and scrapes, also while
+                the service isn't ready, which the log says once, when it changes.
         """
         self._app = app
         self._metrics = gateway.metrics
@@ -79,7 +80,8 @@ class RequestMiddleware:
     ) -> None:
         route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
         self._metrics.outcome(route, notes.outcome, seconds)
-        quiet = route in self._quiet_routes and exchange.status < 400
+        calm = exchange.status < 400 or exchange.status == HTTPStatus.SERVICE_UNAVAILABLE
+        quiet = route in self._quiet_routes and calm
         fields: dict[str, Any] = {
             "method": method,
             "route": route,

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from pydantic import BaseModel, ValidationError
 
 from services.gateway.body import BodyKind, Form, kind_of, read_bytes, read_form, read_json, too_many
-from services.gateway.calls import Call
+from services.gateway.calls import Call, check_query, names_of
 from services.gateway.context import current_notes, current_request_id
 from services.gateway.errors import InputDisabledError
 from services.gateway.jobs import Form as AnswerForm
@@ -20,13 +20,16 @@ from services.gateway.jobs import Output, PhotoJob
 from services.gateway.negotiation import Offer
 from services.gateway.request_schemas import (
     LONGEST_NAME,
+    PARAMETER_SCHEMAS,
     BatchBody,
     BatchParameters,
     BrokenPhoto,
+    NamedPhoto,
     OnePhoto,
     PhotoBody,
     PhotoOptions,
     PhotoParameters,
+    RenderingBody,
 )
 from services.gateway.schemas import Part
 
@@ -81,6 +84,7 @@ async def read_photo(call: Call, query: PhotoParameters) -> tuple[PhotoOptions, 
         RequestValidationError: If it isn't valid.
     """
     kind = kind_of(call.request, (BodyKind.FORM, BodyKind.RAW, BodyKind.JSON))
+    check_query(call.request, PhotoParameters)
     note_photos(1)
     if kind is BodyKind.JSON:
         body = read_model(PhotoBody, await read_json(call))
@@ -104,15 +108,17 @@ async def read_photos(call: Call, query: BatchParameters) -> PhotoRequest:
     """
     kind = kind_of(call.request, (BodyKind.FORM, BodyKind.JSON))
     limit = call.gateway.settings.max_photos
-    crop = query.input == "crop"
     if "landmarks" in call.request.query_params:
         raise invalid("query", "landmarks", _LANDMARKS_OF_SEVERAL)
+    check_query(call.request, BatchParameters)
     if kind is BodyKind.JSON:
         body = read_model(BatchBody, await read_json(call), max_photos=limit)
         if len(body.photos) > limit:
             raise too_many(limit)
+        options = _merged(query, body)
+        crop = options.input == "crop"
         either = [_either(number, one, crop) for number, one in enumerate(body.photos)]
-        request = PhotoRequest(_merged(query, body), either)
+        request = PhotoRequest(options, either)
     else:
         form = await read_form(call, limit)
         if "landmarks" in form.fields:
@@ -197,7 +203,7 @@ def read_model(model: type[Body], content: bytes, max_photos: int = 1) -> Body:
     try:
         return model.model_validate_json(content, strict=True)
     except ValidationError as error:
-        found = _placed(error)
+        found = _placed(error, model)
         if any((one["type"], one["loc"]) == ("too_long", ("body", "photos")) for one in found.errors()):
             raise too_many(max_photos) from error
         raise found from error
@@ -215,27 +221,47 @@ def note_photos(count: int) -> None:
         notes.details["photos"] = count
 
 
-def _placed(error: ValidationError, *place: str | int) -> RequestValidationError:
+def _placed(error: ValidationError, model: type[BaseModel], *place: str | int) -> RequestValidationError:
+    """Return the errors of a model's fields as those of a place in the body."""
     count = error.error_count()
     if count > _MOST_ERRORS:
         # Each would become an object with a message, to tell some of them.
         message = f"more than {_MOST_ERRORS} fields or values are not valid"
         return RequestValidationError([{"type": "value_error", "loc": ("body", *place), "msg": message}])
     entries = error.errors(include_url=False, include_context=False, include_input=False)
+    told: set[str] = set()
+    for entry in entries:
+        if entry["type"] == "extra_forbidden":
+            message = _unknown(model, entry["loc"])
+            # The list of members is long: once is enough.
+            entry["msg"] = message.partition(";")[0] if message in told else message
+            told.add(message)
     return RequestValidationError([{**entry, "loc": ("body", *place, *entry["loc"])} for entry in entries])
+
+
+def _unknown(model: type[BaseModel], place: tuple[str | int, ...]) -> str:
+    """Say which members there are where one was sent that isn't known."""
+    *parents, name = place
+    if model is RenderingBody and name in PARAMETER_SCHEMAS:
+        return f'it belongs into \'parameters\': send {{"parameters": {{"{name}": [...]}}}}'
+    for parent in parents:
+        inner = model.model_fields[str(parent)].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return f"there is no such member; there are {', '.join(names_of(model))}"
 
 
 def _form_options(form: Form, model: type[Options]) -> Options:
     fields: dict[str, str | list[str]] = {}
-    known = {info.alias or name for name, info in model.model_fields.items()}
+    known = names_of(model)
     for name, values in form.fields.items():
         if name not in known:
-            raise invalid("body", name, f"there is no such field; there are {', '.join(sorted(known))}")
+            raise invalid("body", name, f"there is no such field; there are {', '.join(known)}")
         fields[name] = values if name == "return" else values[-1]
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise _placed(error) from error
+        raise _placed(error, model) from error
 
 
 def _merged(query: Options, body: PhotoOptions) -> Options:
@@ -248,11 +274,14 @@ def _photo(body: OnePhoto, name: str = "", *, crop: bool) -> Photo:
     """Return the photo that a body holds; `crop` counts where the body doesn't say what it is."""
     source = body.photo
     content = source.base64.encode()
-    crop = body.crop if "crop" in body.model_fields_set else crop
+    if "crop" in body.model_fields_set:
+        crop = body.crop
+    elif "input" in body.model_fields_set:
+        crop = body.input == "crop"
     return Photo(content, not source.url, source.url, name, crop, body.landmarks)
 
 
 def _either(number: int, one: OnePhoto | BrokenPhoto, crop: bool) -> Photo | RequestValidationError:
     if isinstance(one, BrokenPhoto):
-        return _placed(one.error, "photos", number)
+        return _placed(one.error, NamedPhoto, "photos", number)
     return _photo(one, getattr(one, "name", ""), crop=crop)

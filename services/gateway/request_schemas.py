@@ -25,6 +25,16 @@ LONGEST_NAME: Final = 255
 MOST_PHOTOS: Final = 1000
 """More than any service allows: a list of more is not read on."""
 
+PARAMETER_SCHEMAS: Final[dict[str, Any]] = {
+    "rotation": numbers(3),
+    "shape": numbers(128),
+    "expression": numbers(64),
+    "reflectance": numbers(128),
+    "illumination": {"type": "array", "items": numbers(3), "minItems": 9, "maxItems": 9},
+    "vector": numbers(350),
+}
+"""JSON schemas of what `parameters` may hold."""
+
 _MOST_PARTS: Final = 16
 
 
@@ -123,7 +133,14 @@ class OnePhoto(Schema):
     crop: bool = Field(
         default=False, description="Whether it is a 240x240 crop of a face as the network sees it."
     )
+    input: Literal["photo", "crop"] = Field(default="photo", description="The same, as in a query.")
     landmarks: Landmarks = Field(default=None, description=LANDMARKS_HELP)
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if {"crop", "input"} <= self.model_fields_set and self.crop != (self.input == "crop"):
+            raise ValueError("crop and input contradict each other: send one of them")
+        return self
 
 
 class PhotoBody(PhotoOptions, OnePhoto):
@@ -164,12 +181,24 @@ class BatchBody(PhotoOptions):
 
     model_config = ConfigDict(extra="forbid")
 
+    input: Literal["photo", "crop"] = Field(
+        default="photo", description="What those photos are that don't say it themselves."
+    )
     photos: list[Annotated[NamedPhoto, WrapValidator(_set_apart)]] = Field(
         min_length=1, max_length=MOST_PHOTOS, description="The photos; `IFN_MAX_PHOTOS` limits how many."
     )
 
 
 Channel = Annotated[int, Field(ge=0, le=255)]
+
+
+def _plain(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return read(value)
+    except ValidationError as error:
+        raise ValueError(
+            "must be [red, green, blue], whole numbers from 0 to 255, or 'transparent'"
+        ) from error
 
 
 class RenderingBody(Schema):
@@ -181,14 +210,7 @@ class RenderingBody(Schema):
             "numbers in their order."
         ),
         json_schema_extra={
-            "properties": {
-                "rotation": numbers(3),
-                "shape": numbers(128),
-                "expression": numbers(64),
-                "reflectance": numbers(128),
-                "illumination": {"type": "array", "items": numbers(3), "minItems": 9, "maxItems": 9},
-                "vector": numbers(350),
-            },
+            "properties": PARAMETER_SCHEMAS,
             "additionalProperties": False,
         },
     )
@@ -198,7 +220,10 @@ class RenderingBody(Schema):
         le=LARGEST_PICTURE,
         description="Side of the picture in pixels.",
     )
-    background: Literal["transparent"] | Annotated[list[Channel], Field(min_length=3, max_length=3)] = Field(
+    background: Annotated[
+        Literal["transparent"] | Annotated[list[Channel], Field(min_length=3, max_length=3)],
+        WrapValidator(_plain),
+    ] = Field(
         default=[0, 0, 0],
         description="sRGB of what the face doesn't cover, as [red, green, blue]; or `transparent`.",
     )

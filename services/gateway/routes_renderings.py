@@ -11,7 +11,7 @@ from inversefacenet.errors import ParameterError
 from inversefacenet.parameters import PARAMETER_COUNT, Parameters, number_array
 from services.gateway.admission import charged
 from services.gateway.body import JSON_TYPE, BodyKind, kind_of, read_json
-from services.gateway.calls import Welcome, until_disconnect
+from services.gateway.calls import Welcome, check_query, until_disconnect
 from services.gateway.context import current_request_id
 from services.gateway.examples import RENDERING_EXAMPLES
 from services.gateway.jobs import Output, RenderJob
@@ -61,6 +61,7 @@ async def render(call: Welcome) -> Response:
     """Read the parameters, hand them to a worker, and pass its file on."""
     offer, media_type = call.choose(RENDERING_OFFERS)
     kind_of(call.request, (BodyKind.JSON,))
+    check_query(call.request)
     job = _job(read_model(RenderingBody, await read_json(call)), offer)
     with charged(call.gateway, call.caller):
         answered = await until_disconnect(call.request, call.gateway.engine.render(job, call.deadline))

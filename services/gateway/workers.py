@@ -111,12 +111,15 @@ class WorkerPool:
             InverseFaceNetError: If one can't start.
         """
         starts = [asyncio.to_thread(slot.start) for slot in self._slots]
-        outcomes = await asyncio.gather(*starts, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                for slot in self._slots:
-                    await asyncio.to_thread(slot.stop)
-                raise outcome
+        try:
+            outcomes = await asyncio.gather(*starts, return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        except BaseException:
+            # One that failed, or a start that was called off.
+            await asyncio.gather(*(asyncio.to_thread(slot.stop) for slot in self._slots))
+            raise
         for index in range(len(self._slots)):
             self._running[index] = True
             thread = threading.Thread(target=self._serve, args=(index,), name=f"worker-{index}", daemon=True)

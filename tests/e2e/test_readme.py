@@ -54,7 +54,7 @@ def test_there_are_examples():
     assert len(PROGRAMS) == 2
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/operations.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/api.md", "docs/operations.md", "CHANGELOG.md"])
 def test_links_lead_somewhere(document):
     path = ROOT / document
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))

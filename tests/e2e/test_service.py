@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,7 +31,13 @@ PHOTO = ROOT / "examples" / "astronaut.png"
 def service(tmp_path_factory):
     """Start the service on a free port; yields its address, ends it as an operator would."""
     log = tmp_path_factory.mktemp("service") / "log.jsonl"
-    environment = {**os.environ, "IFN_HOST": "127.0.0.1", "IFN_PORT": "0", "IFN_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "IFN_HOST": "127.0.0.1",
+        "IFN_PORT": "0",
+        "IFN_GRPC_PORT": "0",
+        "IFN_THREADS": "1",
+    }
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.gateway"], cwd=ROOT, env=environment, stderr=stream
@@ -165,3 +172,62 @@ def test_a_taken_port_is_told_at_once(service):
     assert second.returncode == 1
     assert f"Can't listen on 127.0.0.1:{port}" in second.stderr.splitlines()[-1]
     assert "Traceback" not in second.stderr
+
+
+def test_a_taken_grpc_port_is_told_before_anything_is_loaded():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        second = subprocess.run(
+            [sys.executable, "-m", "services.gateway"],
+            cwd=ROOT,
+            env={**os.environ, "IFN_PORT": "0", "IFN_GRPC_PORT": str(port)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert second.returncode == 1
+    last = second.stderr.splitlines()[-1]
+    assert f"Can't listen on 127.0.0.1:{port}" in last
+    assert "IFN_GRPC_PORT" in last
+
+
+def test_a_network_that_cannot_be_loaded_is_told_in_the_last_line(tmp_path):
+    broken = tmp_path / "model.onnx"
+    broken.write_bytes(b"nothing of the kind")
+    service = subprocess.run(
+        [sys.executable, "-m", "services.gateway"],
+        cwd=ROOT,
+        env={**os.environ, "IFN_PORT": "0", "IFN_GRPC_PORT": "", "IFN_MODEL_PATH": str(broken)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert service.returncode == 1
+    assert "model.onnx can't be loaded" in service.stderr.splitlines()[-1]
+    assert "Traceback" not in service.stderr
+
+
+def test_a_start_that_is_called_off_ends_in_good_order(tmp_path):
+    log = tmp_path / "log.jsonl"
+    with log.open("wb") as stream:
+        service = subprocess.Popen(
+            [sys.executable, "-m", "services.gateway"],
+            cwd=ROOT,
+            env={**os.environ, "IFN_PORT": "0", "IFN_GRPC_PORT": ""},
+            stderr=stream,
+        )
+    try:
+        while '"starting"' not in log.read_text():
+            assert service.poll() is None, log.read_text()
+            time.sleep(0.02)
+        time.sleep(0.3)
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(20) == 0
+    finally:
+        service.kill()
+        service.wait()
+    assert "Traceback" not in log.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -199,3 +200,21 @@ def test_nothing_heavy_is_loaded(protocol, service, photos, tmp_path):
     # Nor is the other protocol's package.
     assert ("httpx" in loaded, "grpc" in loaded) == (protocol == "http", protocol == "grpc")
     assert (out / "again.png").exists()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_it_says_that_it_waits_for_the_quota(protocol, photos, tmp_path, capsys, monkeypatch):
+    limited = {"tester": KEYS["tester"] | {"photos_per_minute": 60, "burst": 1}}
+    monkeypatch.setenv("IFN_API_KEY", KEY)
+    with serving(FakeReconstructor(), api_keys=limited) as service:
+        names = [photos / "a.png", photos / "b.c.jpg"]
+        extra = ["--mesh", "none", "--no-geometry", "--server", service.address(protocol)]
+        code, printed = run(capsys, "reconstruct", *names, "--output-dir", tmp_path / "out", *extra)
+    assert code == 0
+    assert re.search(r"^inversefacenet: waiting [12] s: the quota is used up$", printed.err, re.MULTILINE)
+    assert "quota" not in printed.out
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.overlay.png")) == [
+        "a.overlay.png",
+        "b.c.overlay.png",
+    ]
+    assert list((tmp_path / "out").glob("*geometry*")) == []

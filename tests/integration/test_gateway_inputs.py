@@ -331,7 +331,11 @@ def test_a_crop_needs_no_detector():
         sent = await client.post(URL, json={"photo": {"base64": encoded(crop_bytes())}, "crop": True})
         other = {"photo": {"base64": encoded(crop_bytes())}}
         beside = await client.post(f"{URL}?input=crop", json=other)
-        for response in (raw, form, sent, beside):
+        named = await client.post(URL, json={**other, "input": "crop"})
+        batch = await client.post(f"{URL}/batch", json={"photos": [other], "input": "crop"})
+        (result,) = batch.json()["results"]
+        assert result["reconstruction"]["faces"] == raw.json()["faces"]
+        for response in (raw, form, sent, beside, named):
             (face,) = response.json()["faces"]
             assert face["box"] == {"left": 0.0, "top": 0.0, "right": 240.0, "bottom": 240.0}
             assert face["parameters"]["rotation"][0] == pytest.approx(90 / 255)
@@ -343,6 +347,59 @@ def test_a_crop_needs_no_detector():
         ReconstructionAnswer.model_validate_json(whole.content)
 
     serve(check, reconstructor)
+
+
+def test_crop_and_input_must_agree():
+    async def check(client):
+        body = {"photo": {"base64": encoded(crop_bytes())}, "crop": True}
+        assert (await client.post(URL, json={**body, "input": "crop"})).status_code == 200
+        response = await client.post(URL, json={**body, "input": "photo"})
+        assert "contradict" in assert_problem(response, 422, "invalid-request").detail
+
+    serve(check)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words"),
+    [
+        ("POST", URL, "faces, input, landmarks, mesh_colours"),
+        ("POST", f"{URL}/batch", "faces, input, mesh_colours"),
+        ("POST", "/v1/renderings", "takes none"),
+        ("GET", "/v1/models", "takes none"),
+        ("GET", "/v1/models/inversefacenet", "takes none"),
+    ],
+)
+def test_a_parameter_of_the_query_that_does_not_exist_is_refused(method, path, words):
+    async def check(client):
+        body = {"json": {"parameters": {}}} if "renderings" in path else {}
+        if "reconstructions" in path:
+            body = {"files": {"photo": ("a.png", photo_bytes())}}
+        response = await client.request(method, path, params={"retrun": "a-value"}, **body)
+        (error,) = assert_problem(response, 422, "invalid-request").errors
+        assert error.field == "query.retrun"
+        assert words in error.message
+        assert "a-value" not in response.text
+        many = {f"x{number}": "" for number in range(100)}
+        response = await client.request(method, path, params=many, **body)
+        assert len(assert_problem(response, 422, "invalid-request").errors) == 20
+
+    serve(check)
+
+
+def test_a_member_that_does_not_exist_is_refused_with_those_that_do():
+    async def check(client):
+        photo = {"base64": encoded(photo_bytes())}
+        response = await client.post(URL, json={"photo": {**photo, "name": "a"}, "retrun": ["mesh"]})
+        messages = {e.field: e.message for e in assert_problem(response, 422, "invalid-request").errors}
+        assert messages["body.photo.name"] == "there is no such member; there are base64, url"
+        assert "photo, return, size" in messages["body.retrun"]
+        response = await client.post(f"{URL}/batch", json={"photos": [{"photo": {**photo, "x": 1}, "y": 1}]})
+        (result,) = response.json()["results"]
+        messages = {error["field"]: error["message"] for error in result["problem"]["errors"]}
+        assert messages["body.photos.0.photo.x"] == "there is no such member; there are base64, url"
+        assert "crop, input, landmarks, name, photo" in messages["body.photos.0.y"]
+
+    serve(check)
 
 
 def test_the_body_says_before_the_query_what_it_holds():

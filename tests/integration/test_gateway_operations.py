@@ -202,13 +202,28 @@ def test_each_request_has_one_log_line_with_its_id(log_lines):
     assert health["level"] == "debug"
 
 
+def test_checks_of_a_service_that_is_not_ready_do_not_fill_the_log(log_lines):
+    reconstructor = FakeReconstructor()
+
+    async def check(client):
+        reconstructor.backend.error = broken_backend_error()
+        for path in ("/readyz", "/v2/health/ready"):
+            assert (await client.get(path)).status_code == 503
+
+    serve(check, reconstructor, probe_interval=0.001)
+    levels = [line["level"] for line in log_lines() if line["message"] == "request"]
+    assert levels == ["debug", "debug"]
+    assert [line["level"] for line in log_lines() if "probe failed" in line["message"]] == ["error"]
+
+
 def test_logs_hold_neither_the_photo_nor_its_name(log_lines):
     reconstructor = FakeReconstructor()
     marker = "a-private-name"
 
     async def check(client):
         form = {"photo": (f"{marker}.png", photo_bytes(), "image/png")}
-        assert (await client.post(f"{URL}?note={marker}", files=form)).status_code == 200
+        assert (await client.post(URL, files=form)).status_code == 200
+        assert (await client.post(f"{URL}?note={marker}", files=form)).status_code == 422
         text = {"photo": (f"{marker}.png", marker.encode() * 9)}
         assert (await client.post(URL, files=text)).status_code == 415
         reconstructor.detector.error = RuntimeError("unforeseen")
@@ -216,7 +231,7 @@ def test_logs_hold_neither_the_photo_nor_its_name(log_lines):
 
     serve(check, reconstructor)
     lines = log_lines()
-    assert len([line for line in lines if line["message"] == "request"]) == 3
+    assert len([line for line in lines if line["message"] == "request"]) == 4
     assert marker not in json.dumps(lines)
     (fault,) = [line for line in lines if line["level"] == "error"]
     assert "unforeseen" in fault["exception"]
@@ -278,8 +293,8 @@ def test_the_operations_guide_lists_every_setting():
     assert settings_table() in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
-def test_the_operations_guide_lists_every_problem():
-    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+def test_the_page_of_the_interface_lists_every_problem():
+    guide = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     classes = {
         one
         for module in (inversefacenet.errors, services.gateway.errors)

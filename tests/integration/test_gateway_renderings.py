@@ -200,3 +200,24 @@ def test_the_networks_that_answer():
         assert photo.json()["model"] == model.model_dump()
 
     serve(check)
+
+
+@pytest.mark.parametrize("background", ["pink", [0, 0, 256], [0, 0], [0.5, 0, 0], None])
+def test_a_background_that_is_none_is_told_in_one_plain_message(background):
+    async def check(client):
+        response = await client.post(URL, json={"parameters": {}, "background": background})
+        (error,) = assert_problem(response, 422, "invalid-request").errors
+        assert error.field == "body.background"
+        assert error.message == "must be [red, green, blue], whole numbers from 0 to 255, or 'transparent'"
+
+    serve(check)
+
+
+@pytest.mark.parametrize("name", ["vector", "rotation"])
+def test_parameters_outside_their_member_are_told_where_they_belong(name):
+    async def check(client):
+        response = await client.post(URL, json={name: [0.0] * 350})
+        detail = assert_problem(response, 422, "invalid-request").detail
+        assert f'{{"parameters": {{"{name}": [...]}}}}' in detail
+
+    serve(check)

@@ -6,16 +6,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import inversefacenet.cli.reconstruct as reconstruct_command
-from inversefacenet.cli import main
+from inversefacenet.cli import main, server
 from inversefacenet.cli.output import MESH_FORMATS
 from inversefacenet.cli.reconstruct import output_names
 from inversefacenet.cli.sample import DISTRIBUTION_NAMES
+from inversefacenet.client import ServerError, ServiceUnavailableError
 from inversefacenet.errors import BackendError, NoFaceError
 from inversefacenet.landmarks import Face
 from inversefacenet.parameters import EXPRESSION, ROTATION, Parameters
@@ -449,3 +451,42 @@ def test_backend_errors_while_running_are_reported_by_photo(known, photos, tmp_p
     printed = capsys.readouterr()
     assert printed.err == f"inversefacenet: {photos / 'one.png'}: The network failed: out of memory\n"
     assert printed.out.startswith("photos=1 faces=0 failed=1 seconds=")
+
+
+def test_the_picture_of_the_geometry_can_be_left_out(known, photos, tmp_path, capsys):
+    arguments = [str(photos / "one.png"), "--output-dir", str(tmp_path / "out"), "--no-geometry"]
+    assert main(["reconstruct", *arguments]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"one.{ending}" for ending in FILES - {"geometry.png"}
+    }
+    assert "geometry" not in capsys.readouterr().out
+
+
+def test_the_help_says_what_the_geometry_costs(capsys):
+    with pytest.raises(SystemExit):
+        main(["reconstruct", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "photo.geometry.png then costs one more request for each face" in shown
+    assert "--no-geometry" in shown
+
+
+def test_a_wait_is_told_of_once_for_all_photos_that_wait(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    tell = server.WaitNotice()
+    quota = ServerError("quota-exceeded", 429, "Too many photos.")
+    proxy = ServerError("http-503", 503, "The server answered 503.")
+    for moment, seconds, error in (
+        (0, 5.0, ServiceUnavailableError("gone")),
+        (0, 12.3, quota),
+        (1, 11.0, quota),
+        (13, 0.2, ServerError("overloaded", 503, "Full.")),
+        (14, 1.0, proxy),
+    ):
+        now[0] = moment
+        tell(seconds, error)
+    assert capsys.readouterr().err.splitlines() == [
+        "inversefacenet: waiting 13 s: the quota is used up",
+        "inversefacenet: waiting 1 s: the server is busy",
+        "inversefacenet: waiting 1 s: The server answered 503",
+    ]

@@ -12,6 +12,7 @@ import pytest
 from client_support import KINDS, MODEL, Naps, Replies, answer, ask, problem
 
 from inversefacenet.client import ServerError, ServiceUnavailableError, retry
+from inversefacenet.client.errors import problem_of
 from inversefacenet.client.rest_answers import read_retry_after
 from inversefacenet.client.retry import Attempts, Deadline, RefusedError
 from inversefacenet.errors import BackendError, DeadlineError, NoFaceError
@@ -264,3 +265,49 @@ def test_other_errors_pass_through():
 
     with pytest.raises(NoFaceError):
         asyncio.run(retry.with_retries_async(attempt_async, Deadline.after(1), 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_asks_hears_of_each_pause_and_its_cause(kind, naps):
+    heard = []
+    replies = Replies(problem(429, "quota-exceeded", retry_after="2"), httpx.ConnectError("gone"), answer())
+    ask(
+        kind,
+        "reconstruct",
+        b"photo",
+        transport=replies.transport,
+        client={"on_wait": lambda seconds, error: heard.append((seconds, error, list(naps.seconds)))},
+    )
+    (first, quota, before), (second, lost, between) = heard
+    assert [first, second] == naps.seconds
+    assert (before, between) == ([], [first])
+    assert (problem_of(quota).code, problem_of(quota).status) == ("quota-exceeded", 429)
+    assert isinstance(lost, ServiceUnavailableError)
+    assert problem_of(lost) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refusal_of_many_photos_is_heard_of_too(kind, naps):
+    heard = []
+    replies = Replies(problem(503, "overloaded", retry_after="2"), answer())
+    ask(
+        kind,
+        "reconstruct_many",
+        [b"photo"],
+        transport=replies.transport,
+        client={"on_wait": lambda seconds, error: heard.append(seconds)},
+    )
+    assert heard == naps.seconds == [2.1]
+
+
+def test_nobody_hears_of_a_refusal_that_nothing_follows(naps):
+    heard = []
+    with pytest.raises(ServerError):
+        ask(
+            "sync",
+            "reconstruct",
+            b"photo",
+            transport=Replies(problem(429, "quota-exceeded", retry_after="99")).transport,
+            client={"on_wait": lambda *told: heard.append(told)},
+        )
+    assert heard == []

@@ -181,3 +181,20 @@ def test_command_prints_a_key_and_its_entry(root, monkeypatch):
     assert refused.returncode == 2
     assert "burst" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--name", "sh op!"), "--name: a name is 1 to 64 letters"),
+        (("--name", "anonymous"), "choose another name"),
+        (("--burst", "5"), "set both or neither"),
+    ],
+)
+def test_command_says_in_words_what_is_wrong(arguments, words, root, monkeypatch):
+    monkeypatch.chdir(root)
+    refused = make_key(*arguments)
+    assert refused.returncode == 2
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "[A-Z" not in refused.stderr
