@@ -204,7 +204,7 @@ def test_a_photo_and_its_answer(kind, service):
         output_pb2.MESH_COLOURS_SHADED,
     )
     assert service.metadata[0]["authorization"] == f"Bearer {KEY}"
-    assert 0 < service.left[0] <= 9
+    assert 0 < service.left[0] <= 9.1  # the core rounds deadlines
     assert (result.id, result.request_id, result.width, result.height) == ("r1", "q1", 640, 480)
     assert (result.model.backend, result.model.face_model.name) == ("triton", "open")
     (face,) = result.faces
