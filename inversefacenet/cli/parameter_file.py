@@ -75,7 +75,7 @@ def reconstruction_document(
             "crop": _placement(rendering.placement),
             "photo_to_crop": _placement(reconstruction.crop.placement),
         },
-        "quality": reconstruction.quality.to_dict(),
+        "quality": reconstruction.assessment(),
     }
 
 

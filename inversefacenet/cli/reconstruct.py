@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
         options.parser.error("--model and --server exclude each other: the server has its own network")
     started = time.perf_counter()
     options.output_dir.mkdir(parents=True, exist_ok=True)
-    qualities: list[dict[str, float]] = []
+    qualities: list[dict[str, float | str]] = []
     failed: list[Path] = []
     pairs = list(zip(options.photos, output_names(options.photos), strict=True))
     with _attempts(pairs, options) as attempts:
@@ -230,10 +230,12 @@ def _report_face(answer: dict[str, Any], *, as_json: bool) -> None:
         say(json.dumps(answer))
         return
     quality = answer["quality"]
+    # A server of before confidence says none.
+    sure = f" confidence={quality['confidence']:.2f} {quality['verdict']}" if "confidence" in quality else ""
     say(
         f"{answer['photo']}: face {answer['face']} of {answer['faces']}"
         f" photometric={quality['photometric']:.1f} iou={quality['iou']:.3f}"
-        f" landmark={quality['landmark']:.2f}"
+        f" landmark={quality['landmark']:.2f}{sure}"
     )
     for file in answer["files"]:
         say(f"  {file}")
@@ -248,10 +250,11 @@ def _report_failure(photo: Path, error: Exception, *, as_json: bool) -> None:
         say(json.dumps({"photo": str(photo), "error": {"code": code, "detail": detail}}))
 
 
-def _summary(photos: int, failed: int, qualities: Sequence[dict[str, float]], seconds: float) -> str:
+def _summary(photos: int, failed: int, qualities: Sequence[dict[str, float | str]], seconds: float) -> str:
     parts = [f"photos={photos}", f"faces={len(qualities)}", f"failed={failed}"]
     if qualities:
-        for name, digits in (("photometric", 1), ("iou", 3), ("landmark", 2)):
-            mean = sum(quality[name] for quality in qualities) / len(qualities)
-            parts.append(f"{name}={mean:.{digits}f}")
+        for name, digits in (("photometric", 1), ("iou", 3), ("landmark", 2), ("confidence", 2)):
+            known = [float(quality[name]) for quality in qualities if name in quality]
+            if known:
+                parts.append(f"{name}={sum(known) / len(known):.{digits}f}")
     return " ".join([*parts, f"seconds={seconds:.1f}"])

@@ -1,0 +1,47 @@
+"""What is installed and tells in the results: a run that goes on must find it unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+
+from inversefacenet.dlib_models import STOCK_PREDICTOR, weights_path
+from inversefacenet.errors import InputError
+
+
+def detector_settings(predictor: Path | None = None) -> dict[str, str]:
+    """Return what landmarks depend on beside our own code: dlib, the predictor's file, Pillow.
+
+    Args:
+        predictor: Its file; by default the one that is installed.
+
+    Raises:
+        MissingDependencyError: dlib's weights aren't installed.
+        InputError: The file can't be read.
+    """
+    return {
+        "dlib-bin": _version("dlib-bin"),
+        "predictor": file_digest(predictor or weights_path(STOCK_PREDICTOR)),
+        "pillow": _version("pillow"),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"  # as with dlib built by hand
+
+
+def file_digest(path: Path) -> str:
+    """Return a file's SHA-256.
+
+    Raises:
+        InputError: It can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}.") from error
