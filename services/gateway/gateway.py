@@ -148,6 +148,7 @@ class Gateway:
             settings.inference_threads,
             settings.minimum_face,
             settings.log_level,
+            settings.face_model_path,
         )
         if self._reconstructor is not None:
             pipeline = Pipeline(self._reconstructor)

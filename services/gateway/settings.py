@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     model_path: Path | None = Field(
         default=None, description="ONNX file of the network; empty means the one that comes with the project."
     )
+    face_model_path: Path | None = Field(
+        default=None,
+        description="Face model file that the network was trained for; empty: the project's own.",
+    )
     triton_url: str = Field(
         default="127.0.0.1:8001",
         pattern=r"^[^/\s]+:\d+$",
@@ -218,7 +222,7 @@ class Settings(BaseSettings):
         default="info", description="Least severe log lines to write; `debug` adds health checks and scrapes."
     )
 
-    @field_validator(*_FILES, "model_path", "grpc_port", mode="before")
+    @field_validator(*_FILES, "model_path", "face_model_path", "grpc_port", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -235,7 +239,7 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("it is no JSON: see `python -m services.gateway.access`") from None
 
-    @field_validator("model_path")
+    @field_validator("model_path", "face_model_path")
     @classmethod
     def _path_holds_everywhere(cls, value: Path | None) -> Path | None:
         return value.resolve() if value is not None else None
@@ -252,8 +256,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _model_file_exists(self) -> Self:
-        if self.model_path is not None and not self.model_path.is_file():
-            raise ValueError(f"{PREFIX}MODEL_PATH names no file: {self.model_path}")
+        for name in ("model_path", "face_model_path"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ValueError(f"{PREFIX}{name.upper()} names no file: {path}")
         return self
 
     @model_validator(mode="after")

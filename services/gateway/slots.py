@@ -41,6 +41,7 @@ class WorkerOptions:
         threads: Threads of one inference.
         minimum_face: Least width of a face in photo pixels.
         log_level: Least severe log lines to write.
+        face_model_path: File of the face model; None for the one that comes with the project.
     """
 
     embedded: bool
@@ -48,6 +49,7 @@ class WorkerOptions:
     threads: int
     minimum_face: float
     log_level: str
+    face_model_path: Path | None = None
 
 
 class Slot(Protocol):

@@ -81,6 +81,7 @@ def load_pipeline(options: WorkerOptions) -> Pipeline:
     """
     from inversefacenet.backends.onnx import OnnxBackend, default_model_path
     from inversefacenet.landmarks import FaceDetector
+    from inversefacenet.morphable_model import MorphableModel
     from inversefacenet.reconstruction import Reconstructor
 
     backend: InferenceBackend = NoBackend()
@@ -92,7 +93,8 @@ def load_pipeline(options: WorkerOptions) -> Pipeline:
         version = path.parent.name if path.parent.name.isdecimal() else ""
     detector = FaceDetector(minimum_size=options.minimum_face)
     detector.load()
-    reconstructor = Reconstructor(detector, backend)
+    face_model = MorphableModel.load(options.face_model_path) if options.face_model_path else None
+    reconstructor = Reconstructor(detector, backend, face_model)
     pipeline = Pipeline(reconstructor, model_info(backend, reconstructor.model, version))
     warm_up(pipeline)
     return pipeline

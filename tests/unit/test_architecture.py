@@ -20,7 +20,7 @@ GENERATED = "inversefacenet.v1."
 WEB = {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"}
 OUTSIDE = {"benchmarks", "scripts"}
 FORBIDDEN = {
-    "inversefacenet": {"services", "training", "torch", "scipy", "anny", "onnx"} | WEB | OUTSIDE,
+    "inversefacenet": {"services", "training", "torch", "anny", "onnx"} | WEB | OUTSIDE,
     "services": {"training", "torch", "numba", "dlib", "onnxruntime", "onnx", "trimesh"} | OUTSIDE,
     "training": {"services", "dlib"} | WEB | OUTSIDE,
 }
