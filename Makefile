@@ -16,7 +16,8 @@ TYPED := inversefacenet services benchmarks scripts deploy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-training test-face-model test-triton test-deploy fuzz lint format typecheck \
-	typecheck-training proto proto-lint evaluate bench bench-load soak triton face-model train clean distclean
+	typecheck-training test-ray proto proto-lint evaluate bench bench-load soak triton face-model train train-smoke \
+	clean distclean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -43,6 +44,9 @@ test-triton: .venv/.dev .venv-triton/.ready ## Start a real Triton server and te
 
 test-deploy: .venv/.deploy ## Check what is under deploy/; needs promtool and prometheus (Debian: prometheus)
 	@exec $(BIN) scripts/run_tests.py tests/deploy $(ARGS)
+
+test-ray: .venv/.ray ## Start a real Ray cluster of several nodes, kill one, and compare what comes out
+	@exec $(BIN) scripts/run_tests.py tests/ray $(ARGS)
 
 fuzz: .venv/.fuzz ## Send the service thousands of damaged photos and requests (2 minutes)
 	@exec $(BIN) tests/fuzz/run.py $(ARGS)
@@ -86,6 +90,9 @@ bench-load: .venv/.dev .venv-triton/.ready ## Load the service and Triton, besid
 face-model: .venv/.face-model ## Build the face model again from its open data
 	@$(BIN) -m training.face_model.build $(ARGS)
 
+train-smoke: .venv/.training ## Run the whole training pipeline at toy size (5 minutes)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} OPENBLAS_NUM_THREADS=1 $(BIN) -m training.smoke $(ARGS)
+
 train: .venv/.training ## Train the network; ARGS="..." are its options, ARGS=--help lists them
 	@$(BIN) -m training.train --output out/train $(ARGS)
 
@@ -120,6 +127,11 @@ distclean: clean ## Remove the environment too
 .venv/.fuzz: .venv/.dev
 	@echo "Installing what the fuzz tests need into .venv (once) ..."
 	@$(PIP) --constraint constraints.txt --editable '.[fuzz]'
+	@touch $@
+
+.venv/.ray: .venv/.dev
+	@echo "Installing Ray into .venv (once) ..."
+	@$(PIP) --constraint constraints.txt --editable '.[ray]'
 	@touch $@
 
 # Triton's server has an environment of its own: it needs another NumPy than we do.

@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from inversefacenet.crop import crop_face
 from inversefacenet.errors import InputError, InverseFaceNetError
@@ -34,9 +34,10 @@ from inversefacenet.parameters import ILLUMINATION, REFLECTANCE, Parameters
 from inversefacenet.rasterizer import vertex_normals
 from inversefacenet.rendering import render
 from training import checkpoint as checkpoints
+from training.encoder import Encoder
 from training.evaluate import find_photos
 from training.image_space import shaded_levels
-from training.network import AlexNet, normalise
+from training.network import normalise
 
 PIXELS: Final = 400
 """Pixels of each photo that are compared."""
@@ -63,7 +64,7 @@ class Evidence:
         colours: The photo's colour there, in 8-bit levels.
     """
 
-    features: Float32[Tensor, "photos 4096"]
+    features: Float32[Tensor, "photos hidden"]
     vertices: Int64[Tensor, "photos pixels"]
     normals: Float32[Tensor, "photos pixels 3"]
     colours: Float32[Tensor, "photos pixels 3"]
@@ -131,7 +132,7 @@ def collect_crops(
 
 @torch.no_grad()
 def gather(
-    network: AlexNet,
+    network: Encoder,
     model: MorphableModel,
     crops: UInt8[np.ndarray, "photos 240 240 3"],
     masks: Bool[np.ndarray, "photos 240 240"],
@@ -139,12 +140,9 @@ def gather(
 ) -> Evidence:
     """Reconstruct the crops and note the photo's colour at pixels that the reconstruction covers."""
     features = torch.cat(
-        [
-            network.classifier[:6](network.features(normalise(part)).flatten(1))
-            for part in torch.split(torch.from_numpy(crops), _CHUNK)
-        ]
+        [network.hidden(normalise(part)) for part in torch.split(torch.from_numpy(crops), _CHUNK)]
     )
-    thetas = network.classifier[6](features).numpy()
+    thetas = network.last(features).numpy()
     rng = np.random.default_rng(seed)
     vertices = np.zeros((len(crops), PIXELS), np.int64)
     normals = np.zeros((len(crops), PIXELS, 3), np.float32)
@@ -175,7 +173,7 @@ def gather(
 
 
 def adapt(
-    network: AlexNet,
+    network: Encoder,
     model: MorphableModel,
     evidence: Evidence,
     epochs: int,
@@ -187,8 +185,7 @@ def adapt(
     Returns:
         RMS colour difference in 8-bit levels at the compared pixels, before and after.
     """
-    last = network.classifier[6]
-    assert isinstance(last, nn.Linear)
+    last = network.last
     weight = last.weight.detach()[_ROWS].clone()
     bias = last.bias.detach()[_ROWS].clone()
     own = evidence.features @ weight.T + bias

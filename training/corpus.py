@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -122,6 +122,10 @@ class RenderedCorpus(Dataset[Batch]):
         batches: Number of batches.
         seed: The same seed and index give the same batch.
         device: Where batches are rendered.
+        drawn: Parameters to render instead of drawing them from the distribution: Algorithm 1's corpora.
+        drawn_share: Share of each batch's faces that come from `drawn`.
+        faces: Number of faces after which the corpus begins again, 0 for never: the paper's corpus has
+            200,000.
     """
 
     model: MorphableModel
@@ -131,6 +135,9 @@ class RenderedCorpus(Dataset[Batch]):
     batches: int
     seed: int
     device: torch.device
+    drawn: Float32[np.ndarray, "drawn 350"] | None = field(default=None, compare=False)
+    drawn_share: float = 1.0
+    faces: int = 0
 
     @cached_property
     def _torch_model(self) -> TorchFaceModel:
@@ -143,12 +150,21 @@ class RenderedCorpus(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         if not 0 <= index < self.batches:
             raise IndexError(index)
+        if self.faces:
+            index %= max(1, self.faces // self.batch_size)
         rng = np.random.default_rng([self.seed, index])
-        drawn = self.distribution.sample(rng, self.batch_size, self.model)
-        theta = torch.from_numpy(drawn).to(self.device)
+        theta = torch.from_numpy(self._parameters(rng)).to(self.device)
         if self.augmentation is None:
             return render_crops(self._torch_model, theta).crops(), theta
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         noise = draw_landmark_noise(self.batch_size, self.augmentation.landmark_noise, generator)
         rendered = render_crops(self._torch_model, theta, landmark_noise=noise)
         return augment_rendered(rendered, theta, self.augmentation.pictures, generator)
+
+    def _parameters(self, rng: np.random.Generator) -> Float32[np.ndarray, "faces 350"]:
+        """Draw a batch's parameters."""
+        theta = self.distribution.sample(rng, self.batch_size, self.model)
+        if self.drawn is not None:
+            count = round(self.drawn_share * self.batch_size)
+            theta[:count] = self.drawn[rng.integers(len(self.drawn), size=count)]
+        return theta

@@ -104,7 +104,14 @@ def shaded_levels(
     """Shade points and encode them in 8-bit sRGB levels, not rounded, for use in a loss."""
     planes = sh_irradiance(normals.permute(2, 1, 0), light)
     linear = reflectance.clamp(min=_DARKEST) * planes.permute(2, 1, 0)
-    # A little of the slope is kept below `_DARKEST` and above 1, so that faces which come out nearly
-    # black or burnt still get a gradient (in light below zero only the light's other terms help).
+    return soft_levels(linear)
+
+
+def soft_levels(linear: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Encode linear light in 8-bit sRGB levels for use in a loss: not rounded, with a slope everywhere.
+
+    A little of the slope is kept below `_DARKEST` and above 1, so that faces which come out nearly black
+    or burnt still get a gradient (in light below zero only the light's other terms help).
+    """
     clipped = linear.clamp(_DARKEST, 1.0) + 0.1 * (linear - linear.clamp(_DARKEST, 1.0))
     return 255 * (1.055 * clipped.clamp(min=1e-4).pow(1 / 2.4) - 0.055)

@@ -1,5 +1,7 @@
 """AlexNet with 350 outputs (Kim et al. 2018, Section 6.1), in its one-tower form (Krizhevsky 2014).
 
+`build` makes the network that a run's options name: this one, or ResNet-101.
+
 Layers keep torchvision's names (features.0, 3, 6, 8, 10; classifier.1, 4, 6), so that ImageNet weights
 load where there are any. Batch normalisation, where it is used, sits beside its convolution under a name
 of its own and is folded away at export.
@@ -15,8 +17,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from inversefacenet.parameters import PARAMETER_COUNT
+from inversefacenet.errors import InputError
+from training.encoder import Encoder, check_weights, last_layer
+from training.resnet import ResNet
 
+ARCHITECTURES: Final = ("alexnet", "resnet101")
 FEATURE_COUNT: Final = 256 * 6 * 6
 HIDDEN_COUNT: Final = 4096
 
@@ -30,7 +35,7 @@ _CONVOLUTIONS: Final = (
 )
 
 
-class AlexNet(nn.Module):
+class AlexNet(Encoder):
     """The paper's encoder: 240x240 crops in, 350 parameters out.
 
     A 240x240 input gives 59, 29, 14 and 6 pixels after the strided layers: the 6x6x256 features that the
@@ -64,28 +69,33 @@ class AlexNet(nn.Module):
             nn.Dropout(dropout),
             _linear(HIDDEN_COUNT, HIDDEN_COUNT, rank),
             nn.ReLU(inplace=True),
-            nn.Linear(HIDDEN_COUNT, PARAMETER_COUNT),
+            last_layer(HIDDEN_COUNT),
         )
-        last = self.classifier[6]
-        assert isinstance(last, nn.Linear)
-        # Section 6.1: weights N(0, 0.01), biases 0.
-        nn.init.normal_(last.weight, 0.0, 0.01)
-        nn.init.zeros_(last.bias)
 
-    def forward(self, images: Float[Tensor, "faces 3 240 240"]) -> Float[Tensor, "faces 350"]:
-        """Infer parameters from normalised crops (see `normalise`)."""
-        hidden = self.classifier[:6](self.features(images).flatten(1))
-        # The answer needs more than the eight significant bits of bfloat16.
-        with torch.autocast(hidden.device.type, enabled=False):
-            result: Tensor = self.classifier[6](hidden.float())
-        return result
+    @property
+    def last(self) -> nn.Linear:
+        """The last layer."""
+        layer = self.classifier[6]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    def hidden(self, images: Float[Tensor, "faces 3 240 240"]) -> Float[Tensor, "faces hidden"]:
+        """Return the second fully connected layer's answer: what the last layer takes."""
+        features: Tensor = self.classifier[:6](self.features(images).flatten(1))
+        return features
 
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
         """Start from torchvision's ImageNet weights; the last layer keeps its own initialisation.
 
         Layers of reduced rank take the best approximation of the whole matrix. Biases before a batch
         normalisation, which takes them out again, are left out.
+
+        Raises:
+            InputError: If weights are missing or of other shapes.
         """
+        with torch.device("meta"):
+            whole = AlexNet(batch_norm=False).state_dict()
+        check_weights("AlexNet", {n: w for n, w in whole.items() if not n.startswith("classifier.6")}, state)
         own = self.state_dict()
         for name, weight in state.items():
             if name.startswith("classifier.6"):
@@ -114,8 +124,17 @@ def normalise(crops: UInt8[Tensor, "faces 240 240 3"]) -> Float[Tensor, "faces 3
     return crops.permute(0, 3, 1, 2).float().div(255).sub(0.5)
 
 
-def build(options: Mapping[str, Any]) -> AlexNet:
-    """Build a network from the options that a checkpoint keeps."""
+def build(options: Mapping[str, Any]) -> Encoder:
+    """Build a network from the options that a checkpoint keeps.
+
+    Raises:
+        InputError: If the architecture is unknown.
+    """
+    architecture = options.get("architecture", ARCHITECTURES[0])
+    if architecture == "resnet101":
+        return ResNet()
+    if architecture != "alexnet":
+        raise InputError(f"Unknown architecture {architecture!r}: there are {', '.join(ARCHITECTURES)}.")
     return AlexNet(
         batch_norm=bool(options["batch_norm"]),
         rank=int(options["rank"]),

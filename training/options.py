@@ -30,12 +30,24 @@ class Options:
         batch_norm: Normalise after each convolution (folded away at export).
         rank: Rank of the two large fully connected layers, 0 for whole ones.
         dropout: Dropout before them.
-        loss: "model-space" (Eq. 7) or "plain".
+        loss: "model-space" (Eq. 7), "plain", or "none": photographs alone, as MoFA trains.
         weights: The omegas of Eq. 8: "paper" or "balanced".
         image_space: Add the terms of `training.image_space`.
         distribution: Where parameters are drawn from (`inversefacenet.sampling`).
         augmentation: What happens to the crops: a mixture or a list of steps (`training.corpus`).
         initial: Checkpoint of another run whose network this one starts from, to train in stages.
+        architecture: "alexnet" or "resnet101".
+        face_model: File of the face model; the one that ships by default.
+        corpus_faces: Rendered faces after which the corpus begins again, 0 for never.
+        parameters: File (.npy, faces x 350) of parameters to render: what bootstrapping drew around its
+            answers to photographs.
+        parameters_share: Share of each batch that comes from it; the rest is drawn from `distribution`.
+        photos: Photo store (`training.prepare`) whose photographs teach by their own pixels
+            (`training.photometric`).
+        photo_batch: Photographs in a batch, beside `batch_size` rendered faces.
+        photo_weight: Factor of the photographs' terms.
+        fits: Fits to a photo store's photographs (`training.fit_photos`) that are learnt instead of
+            rendered faces; `photos` names the store.
         seed: The same seed trains the same network, up to the rounding of the machine.
     """
 
@@ -53,6 +65,15 @@ class Options:
     distribution: str = "natural"
     augmentation: str = "photographic"
     initial: str = ""
+    architecture: str = "alexnet"
+    face_model: str = ""
+    corpus_faces: int = 0
+    parameters: str = ""
+    parameters_share: float = 1.0
+    photos: str = ""
+    photo_batch: int = 0
+    photo_weight: float = 1000.0
+    fits: str = ""
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,9 +95,10 @@ PAPER: Final = Options(
 )
 PRESETS: Final[Mapping[str, Options]] = {"default": DEFAULT, "paper": PAPER}
 
-_CHOICES: Final[Mapping[str, Sequence[str]]] = {
+CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "optimizer": ("adamw", "adadelta"),
-    "loss": ("model-space", "plain"),
+    "loss": ("model-space", "plain", "none"),
+    "architecture": ("alexnet", "resnet101"),
     "weights": tuple(WEIGHTS),
     "distribution": tuple(DISTRIBUTIONS),
 }
@@ -126,7 +148,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Options, Run]:
         if isinstance(default, bool):
             options.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
         else:
-            options.add_argument(flag, type=type(default), choices=_CHOICES.get(item.name), default=None)
+            options.add_argument(flag, type=type(default), choices=CHOICES.get(item.name), default=None)
     run = parser.add_argument_group("where and how it runs")
     run.add_argument("--output", type=Path, required=True, help="folder of checkpoints and logs")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

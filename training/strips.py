@@ -21,7 +21,7 @@ from inversefacenet.errors import InverseFaceNetError
 from inversefacenet.image import encode_png, load_photo
 from inversefacenet.reconstruction import Reconstructor
 from inversefacenet.visualisation import comparison_strip
-from training.evaluate import find_photos
+from training.evaluation.photos import find_photos
 
 STRIP: Final = (960, 240)
 

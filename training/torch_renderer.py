@@ -90,7 +90,7 @@ def render_crops(
         triangles, linear = _draw_compiled(model, faces, points, size)
     else:
         if triangles is None:
-            triangles = rasterize_batch(points.permute(2, 1, 0), model.triangles, size)
+            triangles = visible_triangles(model, points, size)
         linear = shade_fragments(model, faces, points, triangles)
     counted = torch.cat([model.counted_triangles, model.counted_triangles.new_zeros(1)])
     return RenderedCrops(
@@ -145,6 +145,25 @@ def shade_fragments(
     colours = torch.stack([(weights * channel).sum(dim=0) for channel in (red, green, blue)], dim=1)
     picture = colours.new_zeros(batch * size * size, 3).index_copy(0, index, colours)
     return picture.view(batch, size, size, 3)
+
+
+@torch.no_grad()
+def visible_triangles(
+    model: TorchFaceModel, points: Float[Tensor, "3 vertices batch"], size: int
+) -> Int32[Tensor, "batch size size"]:
+    """Return the triangle that each pixel sees, -1 where there is none; no gradient passes.
+
+    Args:
+        model: The face model.
+        points: The faces' `screen_points`.
+        size: Side of the pictures in pixels.
+    """
+    points = points.detach()
+    if not _is_compiled(points):
+        return rasterize_batch(points.permute(2, 1, 0), model.triangles, size)
+    mesh = model.triangles.numpy().astype(np.int32)
+    screen = points.permute(2, 1, 0).contiguous().numpy()
+    return torch.from_numpy(np.stack([rasterize(face, mesh, size, size).triangle for face in screen]))
 
 
 def _is_compiled(points: Tensor) -> bool:

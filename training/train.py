@@ -10,24 +10,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from inversefacenet.errors import InputError, InverseFaceNetError, MissingDependencyError
 from inversefacenet.morphable_model import MorphableModel
-from inversefacenet.sampling import DISTRIBUTIONS
 from training import checkpoint as checkpoints
-from training.corpus import Batch, RenderedCorpus, augmentation_named
-from training.image_space import COLOUR_WEIGHT, POSITION_WEIGHT, ImageSpaceTerms
-from training.loss import WEIGHTS, model_space_scale, parameter_loss, plain_scale
-from training.network import AlexNet, build, normalise
+from training.batches import batches, corpus_of
+from training.encoder import Encoder
+from training.network import build
 from training.options import Options, Run, parse
+from training.step import Step
 from training.validation import Validation
 
 LOG_EVERY: Final = 50
@@ -64,7 +61,8 @@ def train(options: Options, run: Run) -> Path:
     torch.manual_seed(options.seed)
     run.output.mkdir(parents=True, exist_ok=True)
     path = run.output / checkpoints.FILE_NAME
-    model = MorphableModel.load_default()
+    model = load_model(options)
+    corpus = corpus_of(model, options, device)
     network = build(options.to_dict()).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stub
     if run.imagenet is not None:
@@ -75,7 +73,7 @@ def train(options: Options, run: Run) -> Path:
     start, spent = 0, 0.0
     if path.is_file():
         start, spent = _resume(path, options, model, network, optimizer, schedule)
-    step = _Step(network, optimizer, schedule, options, model, device, run.precision == "bf16")
+    step = Step(network, optimizer, schedule, options, model, device, run.precision == "bf16")
     validation = Validation(model, options, device)
     log = _Log(run, options)
     began = time.monotonic()
@@ -92,10 +90,10 @@ def train(options: Options, run: Run) -> Path:
         ).save(path)
 
     iteration = start
-    for crops, theta in batches(model, options, run, device, start):
+    for batch in batches(corpus, run, device, start):
         # Dropout's draws then belong to the iteration, and a resumed run repeats none.
         torch.manual_seed(options.seed + (iteration << 20))
-        terms = step(crops.to(device, non_blocking=True), theta.to(device, non_blocking=True))
+        terms = step(batch.to(device))
         iteration += 1
         done = iteration == options.iterations
         late = bool(run.stop_after) and time.monotonic() - began > run.stop_after
@@ -109,6 +107,13 @@ def train(options: Options, run: Run) -> Path:
             print(f"stopped at iteration {iteration} by the time limit; the same command resumes", flush=True)
             break
     return path
+
+
+def load_model(options: Options) -> MorphableModel:
+    """Return the face model that the options name; the one that ships by default."""
+    return (
+        MorphableModel.load(Path(options.face_model)) if options.face_model else MorphableModel.load_default()
+    )
 
 
 def choose_device(name: str) -> torch.device:
@@ -147,41 +152,14 @@ def make_optimizer(
     )
 
 
-def batches(
-    model: MorphableModel, options: Options, run: Run, device: torch.device, start: int
-) -> Iterator[Batch]:
-    """Yield the batches from `start` on: rendered on the GPU itself, or by worker processes."""
-    corpus = RenderedCorpus(
-        model=model,
-        distribution=DISTRIBUTIONS[options.distribution],
-        augmentation=augmentation_named(options.augmentation),
-        batch_size=options.batch_size,
-        batches=options.iterations,
-        seed=options.seed,
-        device=device,
-    )
-    order = range(start, options.iterations)
-    if device.type == "cuda":
-        yield from (corpus[index] for index in order)
-        return
-    yield from DataLoader(
-        corpus,
-        batch_size=None,
-        sampler=order,
-        num_workers=run.workers,
-        prefetch_factor=4 if run.workers else None,
-        worker_init_fn=_one_thread,
-    )
-
-
-def _load_imagenet(network: AlexNet, path: Path) -> None:
+def _load_imagenet(network: Encoder, path: Path) -> None:
     try:
         network.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, UnpicklingError, AttributeError) as error:
         raise InputError(f"{path} holds no AlexNet weights with torchvision's names: {error}.") from error
 
 
-def _start_from(network: AlexNet, path: Path, model: MorphableModel) -> None:
+def _start_from(network: Encoder, path: Path, model: MorphableModel) -> None:
     saved = checkpoints.load(path)
     if saved.face_model != model.digest:
         raise InputError(f"{path} is of another face model: its parameters mean other things.")
@@ -193,16 +171,11 @@ def _start_from(network: AlexNet, path: Path, model: MorphableModel) -> None:
         ) from error
 
 
-def _one_thread(_worker: int) -> None:
-    # The processes are the parallelism; threads within them would only get in each other's way.
-    torch.set_num_threads(1)
-
-
 def _resume(
     path: Path,
     options: Options,
     model: MorphableModel,
-    network: AlexNet,
+    network: Encoder,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler | None,
 ) -> tuple[int, float]:
@@ -223,45 +196,6 @@ def _resume(
         schedule.load_state_dict(saved.schedule)
     print(f"resuming at iteration {saved.iteration}", flush=True)
     return saved.iteration, saved.seconds
-
-
-class _Step:
-    """One step of gradient descent."""
-
-    def __init__(
-        self,
-        network: AlexNet,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler | None,
-        options: Options,
-        model: MorphableModel,
-        device: torch.device,
-        bfloat16: bool,
-    ) -> None:
-        scale = (
-            plain_scale() if options.loss == "plain" else model_space_scale(model, WEIGHTS[options.weights])
-        )
-        self._scale = torch.from_numpy(scale).to(device)
-        self._image_space = ImageSpaceTerms(model, device) if options.image_space else None
-        self._network, self._optimizer, self._schedule = network, optimizer, schedule
-        self._device, self._bfloat16 = device, bfloat16
-
-    def __call__(self, crops: Tensor, theta: Tensor) -> dict[str, Tensor]:
-        self._network.train()
-        images = normalise(crops).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            predicted = self._network(images)
-        terms = {"parameters": parameter_loss(predicted, theta, self._scale)}
-        if self._image_space is not None:
-            positions, colours = self._image_space(predicted, theta)
-            terms |= {"positions": POSITION_WEIGHT * positions, "colours": COLOUR_WEIGHT * colours}
-        loss = torch.stack(list(terms.values())).sum()
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self._optimizer.step()
-        if self._schedule is not None:
-            self._schedule.step()
-        return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach()}
 
 
 class _Log:

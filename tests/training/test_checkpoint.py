@@ -6,7 +6,7 @@ import torch
 from inversefacenet.errors import InputError
 from training import checkpoint as checkpoints
 from training import network
-from training.checkpoint import Checkpoint, load, load_network
+from training.checkpoint import Checkpoint, load, load_network, summary
 from training.options import PAPER, Options
 
 
@@ -96,3 +96,75 @@ def test_a_missing_file_says_how_to_make_one(tmp_path):
 
 def test_options_survive_by_name():
     assert Options(**PAPER.to_dict()) == PAPER
+
+
+def rewrite(path, change):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+
+def test_checkpoints_from_before_there_were_options_get_their_defaults(saved):
+    value, path = saved
+
+    def age(content):
+        content["options"] = {
+            name: kept for name, kept in content["options"].items() if name not in {"architecture", "photos"}
+        }
+        del content["history"], content["adapted"]
+
+    rewrite(path, age)
+    net, loaded = load_network(path)
+    assert loaded.options == value.options
+    assert (loaded.history, loaded.adapted) == ((), "")
+    assert net.rank == 4
+
+
+def test_options_that_are_gone_since_are_left_out(saved):
+    value, path = saved
+    rewrite(path, lambda content: content["options"].update(colour="red"))
+    assert load(path).options == value.options
+
+
+def test_weights_of_another_architecture_are_a_clear_error(saved):
+    rewrite(saved[1], lambda content: content["options"].update(architecture="resnet101"))
+    with pytest.raises(InputError, match="don't fit"):
+        load_network(saved[1])
+
+
+def test_a_run_inherits_the_history_of_the_one_that_it_starts_from(saved):
+    value, path = saved
+    assert value.history == ()
+    (own,) = value.lineage()
+    assert "alexnet, 7 iterations of 32 rendered faces" in own
+    replace(value, iteration=9, history=value.lineage(), adapted="5 photographs").save(path)
+    first, second = load(path).lineage()
+    assert first == own
+    assert "9 iterations" in second
+    assert second.endswith("adapted to 5 photographs")
+
+
+def test_the_summary_says_which_photographs_were_seen_and_names_no_file(saved):
+    bootstrapped = replace(saved[0].options, parameters="/a/parameters.npy", parameters_share=0.5)
+    told = summary(replace(saved[0], options=bootstrapped))
+    assert "50% of them drawn around answers to photographs" in told
+    assert "/a/" not in told
+    fine_tuned = replace(saved[0].options, photos="/a/store", photo_batch=8, loss="none")
+    assert "8 photographs a batch" in summary(replace(saved[0], options=fine_tuned))
+    fitted = replace(saved[0].options, photos="/a/store", fits="/a/fits.npz")
+    assert "photographs with their fits" in summary(replace(saved[0], options=fitted))
+
+
+def test_weights_alone_are_a_sixth_and_make_the_same_network(saved, tmp_path, capsys):
+    value, path = saved
+    assert checkpoints.main([str(path), "--output", str(tmp_path / "small" / "weights.pt")]) == 0
+    assert "iteration=7 bytes=" in capsys.readouterr().out
+    net, loaded = load_network(tmp_path / "small" / "weights.pt")
+    assert value.resumable
+    assert not loaded.resumable
+    assert (loaded.options, loaded.iteration, loaded.face_model) == (value.options, 7, value.face_model)
+    assert next(net.parameters()).dtype == torch.float32
+    for name, kept in net.state_dict().items():
+        torch.testing.assert_close(kept, value.network[name], rtol=1e-3, atol=1e-6)
+    assert checkpoints.main([str(tmp_path / "none.pt"), "--output", str(tmp_path / "out.pt")]) == 1
+    assert capsys.readouterr().err.startswith("checkpoint: ")

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from inversefacenet.errors import InputError
 from inversefacenet.parameters import PARAMETER_COUNT
 from training import network
 from training.network import AlexNet, build, normalise
+from training.resnet import ResNet
 
 # What torchvision's alexnet(num_classes=350).state_dict() holds: ImageNet weights come under these names.
 TORCHVISION = {
@@ -151,3 +153,30 @@ def test_answers_keep_full_precision_under_bfloat16(narrow):
 def test_options_say_what_is_built(narrow):
     net = build({"batch_norm": False, "rank": 7, "dropout": 0.25, "iterations": 5})
     assert (net.batch_norm, net.rank, net.classifier[0].p, net.classifier[3].p) == (False, 7, 0.25, 0.25)
+
+
+def test_the_architecture_is_alexnet_unless_the_options_name_another(narrow):
+    options = {"batch_norm": True, "rank": 4, "dropout": 0.0}
+    assert isinstance(build(options), AlexNet)
+    with torch.device("meta"):
+        assert isinstance(build({**options, "architecture": "resnet101"}), ResNet)
+    with pytest.raises(InputError, match="vgg"):
+        build({**options, "architecture": "vgg"})
+
+
+def test_weights_of_something_else_are_refused_before_anything_is_loaded(narrow):
+    net = AlexNet(batch_norm=True, rank=4)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = imagenet_like(AlexNet(batch_norm=False))
+    with pytest.raises(InputError, match=r"features\.6\.weight"):
+        net.load_imagenet({name: value for name, value in state.items() if name != "features.6.weight"})
+    with pytest.raises(InputError, match="shape"):
+        net.load_imagenet(state | {"features.0.weight": torch.zeros(64, 3, 7, 7)})
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_last_layer_answers_what_the_hidden_one_gives(narrow):
+    net = AlexNet(batch_norm=True, rank=4).eval()
+    images = torch.rand(2, 3, 240, 240) - 0.5
+    assert net.last is net.classifier[6]
+    assert torch.equal(net.last(net.hidden(images)), net(images))

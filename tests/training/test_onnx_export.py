@@ -12,16 +12,19 @@ from inversefacenet.backends.onnx import OnnxBackend
 from inversefacenet.errors import InputError
 from inversefacenet.morphable_model import MorphableModel
 from training import checkpoint as checkpoints
-from training import export, network
-from training.export import fold_batch_norm, to_onnx
+from training import export, network, onnx_graph, publish
+from training.encoder import Encoder
+from training.export import to_onnx
 from training.network import AlexNet, normalise
+from training.onnx_layers import fold_batch_norm
 from training.options import Options
+from training.resnet import ResNet
 
 
-def trained(**options):
+def trained(made=AlexNet, **options):
     """A network whose batch normalisation has seen something."""
     torch.manual_seed(3)
-    net = AlexNet(**options)
+    net = made(**options)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
@@ -29,7 +32,7 @@ def trained(**options):
             layer.running_mean.normal_(0, 0.2)
             layer.running_var.uniform_(0.2, 2.0)
     # An untrained last layer answers almost nothing, and rounding would be all there is.
-    nn.init.normal_(net.classifier[6].weight, 0, 0.1)
+    nn.init.normal_(net.last.weight, 0, 0.1)
     return net.eval()
 
 
@@ -81,13 +84,48 @@ def test_a_convolution_without_normalisation_is_kept():
     [{"batch_norm": True, "rank": 8}, {"batch_norm": False, "rank": 0}, {"batch_norm": True, "rank": 0}],
 )
 def test_the_graph_without_compression_is_the_network(narrow, crops, tmp_path, monkeypatch, options):
-    monkeypatch.setattr(export._Graph, "half", export._Graph.constant)
-    monkeypatch.setattr(export._Graph, "eighth", export._Graph.constant)
+    monkeypatch.setattr(onnx_graph.Graph, "half", onnx_graph.Graph.constant)
+    monkeypatch.setattr(onnx_graph.Graph, "eighth", onnx_graph.Graph.constant)
     net = trained(**options)
     expected = reference(net, crops)
     assert expected.std() > 0.01
     answers = answers_of(to_onnx(net, {}, rank=0), crops, tmp_path)
     np.testing.assert_allclose(answers, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.fixture
+def shallow():
+    """ResNet with a block in each stage: every kind of layer, in little time."""
+    return trained(ResNet, blocks=(1, 2, 1, 1))
+
+
+def test_resnets_graph_without_compression_is_the_network(shallow, crops, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_graph.Graph, "half", onnx_graph.Graph.constant)
+    expected = reference(shallow, crops)
+    assert expected.std() > 0.01
+    answers = answers_of(to_onnx(shallow, {}, rank=0), crops, tmp_path)
+    np.testing.assert_allclose(answers, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_resnets_compression_changes_little_and_halves_the_file(shallow, crops, tmp_path):
+    content = to_onnx(shallow, {}, rank=0)
+    expected = reference(shallow, crops)
+    answers = answers_of(content, crops, tmp_path)
+    assert 0 < np.abs(answers - expected).max() < 5e-3 * np.abs(expected).max()
+    convolved = sum(c.weight.numel() for c in shallow.modules() if isinstance(c, nn.Conv2d))
+    assert 2 * convolved < len(content) < 2.2 * convolved
+    model = onnx.load_from_string(content)
+    assert not any("Normalization" in node.op_type for node in model.graph.node)
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("Conv") == 1 + 3 * 5 + 4
+    assert kinds.count("GlobalAveragePool") == 1
+    single = np.concatenate([answers_of(content, crop[None], tmp_path) for crop in crops])
+    np.testing.assert_allclose(single, answers, atol=1e-3 * np.abs(answers).max())
+
+
+def test_architectures_without_a_graph_are_refused():
+    with pytest.raises(InputError, match="can't be exported"):
+        to_onnx(Encoder(), {}, rank=0)
 
 
 def test_compression_changes_little(narrow, crops, tmp_path):
@@ -132,16 +170,26 @@ def test_graph_takes_bytes_and_any_number_of_faces(narrow, crops, tmp_path):
 def checkpoint(narrow, tmp_path, monkeypatch, synthetic_model):
     monkeypatch.setattr(MorphableModel, "load_default", classmethod(lambda cls: synthetic_model))
     monkeypatch.setattr(export, "CHECK_FACES", 4)
-    options = replace(Options(), rank=8)
+    options = replace(Options(), rank=8, initial="/somewhere/before/first.pt")
     net = trained(batch_norm=True, rank=8)
     nn.init.zeros_(net.classifier[6].weight)
-    value = checkpoints.Checkpoint(options, 42, net.state_dict(), {}, None, 1.0, synthetic_model.digest)
+    value = checkpoints.Checkpoint(
+        options,
+        42,
+        net.state_dict(),
+        {},
+        None,
+        1.0,
+        synthetic_model.digest,
+        adapted="3 photographs",
+        history=("a run before",),
+    )
     value.save(tmp_path / "checkpoint.pt")
     return tmp_path / "checkpoint.pt"
 
 
 def test_export_writes_a_file_that_tells_where_it_comes_from(checkpoint, tmp_path):
-    output = tmp_path / "repository" / "1" / "model.onnx"
+    output = tmp_path / "rows" / "plain" / "model.onnx"
     figures = export.export(checkpoint, output, rank=8)
     content = output.read_bytes()
     assert figures["bytes"] == len(content)
@@ -149,15 +197,27 @@ def test_export_writes_a_file_that_tells_where_it_comes_from(checkpoint, tmp_pat
     assert figures["loss_growth"] < 0.01
     metadata = {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
     assert metadata["iterations"] == "42"
+    assert metadata["architecture"] == "alexnet"
     assert json.loads(metadata["options"])["rank"] == 8
     assert "face_model" in metadata
+    assert metadata["adapted"] == "3 photographs"
+    (first, last) = json.loads(metadata["history"])
+    assert first == "a run before"
+    assert "42 iterations" in last
+    assert "3 photographs" in last
     assert [p.name for p in output.parent.iterdir()] == ["model.onnx"]
 
 
-def test_files_that_are_too_large_are_refused(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "LIMIT_BYTES", 1000)
+def test_the_file_names_no_folders(checkpoint, tmp_path):
+    export.export(checkpoint, tmp_path / "model.onnx", rank=8)
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert b"first.pt" in content
+    assert b"somewhere" not in content
+
+
+def test_files_that_are_too_large_are_refused(checkpoint, tmp_path):
     with pytest.raises(InputError, match="rank"):
-        export.export(checkpoint, tmp_path / "out" / "model.onnx", rank=8)
+        export.export(checkpoint, tmp_path / "out" / "model.onnx", rank=8, limit_bytes=1000)
     assert not (tmp_path / "out" / "model.onnx").exists()
 
 
@@ -179,13 +239,13 @@ def test_networks_of_another_face_model_are_refused(checkpoint, tmp_path, monkey
 
 
 def test_command_line_sums_up_or_says_what_is_wrong(checkpoint, tmp_path, capsys):
-    output = str(tmp_path / "model.onnx")
-    assert export.main(["--checkpoint", str(checkpoint), "--output", output, "--rank", "8"]) == 0
+    assert export.main(["--checkpoint", str(checkpoint), "--rank", "8"]) == 0
     assert "bytes=" in capsys.readouterr().out
-    assert export.main(["--checkpoint", str(tmp_path / "none.pt"), "--output", output]) == 1
+    assert checkpoint.with_name("model.onnx").is_file()
+    assert export.main(["--checkpoint", str(tmp_path / "none.pt")]) == 1
     assert capsys.readouterr().err.startswith("export: ")
 
 
 def test_a_network_of_full_size_fits_the_limit():
     net = AlexNet(batch_norm=True, rank=512).eval()
-    assert len(to_onnx(net, {}, rank=512)) < export.LIMIT_BYTES
+    assert len(to_onnx(net, {}, rank=512)) < publish.LIMIT_BYTES

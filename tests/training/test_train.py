@@ -58,16 +58,16 @@ def test_a_run_that_is_stopped_everywhere_ends_as_one_that_is_not(uninterrupted,
 
 
 def test_a_run_that_is_killed_resumes_from_its_last_checkpoint(uninterrupted, tmp_path, monkeypatch):
-    step = train._Step.__call__
+    step = train.Step.__call__
     calls = []
 
-    def dying(self, crops, theta):
+    def dying(self, batch):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return step(self, crops, theta)
+        return step(self, batch)
 
-    monkeypatch.setattr(train._Step, "__call__", dying)
+    monkeypatch.setattr(train.Step, "__call__", dying)
     with pytest.raises(KeyboardInterrupt):
         train.train(TINY, run_in(tmp_path / "killed"))
     assert load(tmp_path / "killed" / "checkpoint.pt").iteration == 2
