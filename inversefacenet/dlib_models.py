@@ -1,7 +1,9 @@
 """dlib's detectors and landmark predictor, loaded on first use.
 
-The weights come with the package face-recognition-models. It is located, not imported: its own code needs
-pkg_resources, which new Pythons don't have.
+The detectors' weights come with the package face-recognition-models. It is located, not imported: its own
+code needs pkg_resources, which new Pythons don't have. So do the usual predictor's, but those were trained on
+300-W, whose licence excludes commercial use; any other file of 68 points can take their place, in dlib's
+format or packed (`inversefacenet.landmark_forest`).
 """
 
 from __future__ import annotations
@@ -9,11 +11,39 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
-from inversefacenet.errors import MissingDependencyError
+import numpy as np
+
+from inversefacenet.errors import InputError, MissingDependencyError
+from inversefacenet.landmark_forest import MAGIC, LandmarkForest
+
+STOCK_PREDICTOR: Final = "shape_predictor_68_face_landmarks.dat"
+LANDMARKS: Final = 68
+
+OPEN: Final = Path("open")
+"""Stands for the predictor that comes with this package; see `docs/landmarks.md`."""
+
+_OPEN_FILE: Final = Path(__file__).parent / "assets" / "open_landmarks.ifnlm"
+
+_STOCK_INNER_RADIUS: Final = 0.305  # median over photos
+_BLANK: Final = np.zeros((8, 8), np.uint8)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A loaded landmark predictor.
+
+    Attributes:
+        predict: dlib's object: a picture and a rectangle in, a shape out.
+        inner_radius: RMS radius of the 51 inner points in widths of the boxes that it was trained with.
+    """
+
+    predict: Any
+    inner_radius: float
 
 
 def import_dlib() -> ModuleType:
@@ -49,17 +79,59 @@ def weights_path(name: str) -> Path:
     return path
 
 
+def load_predictor(path: Path | None) -> Predictor:
+    """Load a predictor of 68 landmarks.
+
+    Args:
+        path: dlib's format or a packed file; `OPEN`: this package's own; None: the one of the package
+            face-recognition-models.
+
+    Raises:
+        MissingDependencyError: dlib or its weights are not installed.
+        InputError: The file can't be read, or is no predictor of 68 points.
+    """
+    dlib = import_dlib()
+    if path is None:
+        return Predictor(dlib.shape_predictor(str(weights_path(STOCK_PREDICTOR))), _STOCK_INNER_RADIUS)
+    if path == OPEN:
+        path = _OPEN_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The landmark predictor {path} can't be read: {error.strerror}. Train one with "
+            "`python -m training.landmark_predictor.train`, or leave the setting out."
+        ) from error
+    radius = _STOCK_INNER_RADIUS
+    if content.startswith(MAGIC):
+        forest = LandmarkForest.unpacked(content)
+        content, radius = forest.dlib_bytes(), forest.inner_radius
+    predictor = dlib.shape_predictor.__new__(dlib.shape_predictor)
+    try:
+        predictor.__setstate__((content,))
+        parts = predictor(_BLANK, dlib.rectangle(0, 0, 7, 7)).num_parts
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path} is no landmark predictor, neither packed nor dlib's.") from error
+    if parts != LANDMARKS:
+        raise InputError(f"{path} predicts {parts} landmarks; {LANDMARKS} in iBUG's order are needed.")
+    return Predictor(predictor, radius)
+
+
 class DlibModels:
     """dlib's objects for every thread.
 
     The detectors keep state while they run: each thread gets its own. The predictor (100 MB) is only read:
     all threads share one.
+
+    Args:
+        predictor: Another predictor than the usual one: `OPEN` or a file.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, predictor: Path | None = None) -> None:
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._predictor: Any = None
+        self._path = predictor
+        self._predictor: Predictor | None = None
 
     def frontal(self) -> Any:
         """Return the calling thread's HOG detector of frontal faces."""
@@ -75,12 +147,9 @@ class DlibModels:
             self._local.convolutional = dlib.cnn_face_detection_model_v1(str(path))
         return self._local.convolutional
 
-    def predictor(self) -> Any:
+    def predictor(self) -> Predictor:
         """Return the shared predictor of 68 landmarks."""
         with self._lock:
             if self._predictor is None:
-                dlib = import_dlib()
-                self._predictor = dlib.shape_predictor(
-                    str(weights_path("shape_predictor_68_face_landmarks.dat"))
-                )
+                self._predictor = load_predictor(self._path)
             return self._predictor

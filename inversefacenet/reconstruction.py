@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,9 @@ from jaxtyping import Float32, UInt8
 
 from inversefacenet.backends import InferenceBackend
 from inversefacenet.camera import Placement
+from inversefacenet.confidence import ConfidenceModel, quality_block
 from inversefacenet.crop import FaceCrop, crop_face
+from inversefacenet.fitting import FitOptions, fit
 from inversefacenet.landmarks import Face
 from inversefacenet.metrics import Quality, measure
 from inversefacenet.morphable_model import MorphableModel
@@ -56,10 +59,13 @@ class Reconstruction:
     Attributes:
         face: Where the detector found it.
         crop: The masked crop that the network saw.
-        parameters: What the network answered.
+        parameters: What the network answered, or what was refined from it.
         model: The face model that gives the parameters their meaning.
         rendering: The parameters rendered into the crop's frame, placed by the model's own landmarks.
         quality: How well the rendering explains the crop.
+        confidence: Probability that the network's answer is usable (`inversefacenet.confidence`), which a
+            refinement doesn't change; NaN where the photo's landmarks are not known.
+        before: The quality of the network's own answer, if this one is refined.
     """
 
     face: Face
@@ -68,6 +74,12 @@ class Reconstruction:
     model: MorphableModel
     rendering: Rendering
     quality: Quality
+    confidence: float = math.nan
+    before: Quality | None = None
+
+    def assessment(self) -> dict[str, float | str]:
+        """Return the quality block as every interface writes it: measures, confidence, verdict."""
+        return quality_block(self.quality, self.confidence)
 
     @property
     def photo_placement(self) -> Placement:
@@ -197,6 +209,37 @@ class Reconstructor:
             self._finish(one, Parameters.from_vector(theta)) for one, theta in zip(found, thetas, strict=True)
         ]
 
+    def refine(
+        self, reconstruction: Reconstruction, iterations: int = 10, options: FitOptions | None = None
+    ) -> Reconstruction:
+        """Refine an answer until its rendering explains the photo: analysis by synthesis.
+
+        Args:
+            reconstruction: What the network answered, or an earlier refinement.
+            iterations: Most steps that are taken; some 0.1 s each.
+            options: Weights of the fit's terms; their own number of iterations doesn't count.
+
+        Returns:
+            The refined face: parameters, rendering and quality, and the quality from before.
+
+        Raises:
+            InputError: If the number of iterations is negative.
+            ImageError: If the crop's face region is empty.
+        """
+        options = replace(options or FitOptions(), iterations=iterations)
+        with stage("refine"):
+            found = fit(reconstruction.model, reconstruction.crop, reconstruction.parameters, options)
+        rendering = render(reconstruction.model, found.parameters)
+        with stage("measure"):
+            quality = measure(reconstruction.crop, rendering)
+        return replace(
+            reconstruction,
+            parameters=found.parameters,
+            rendering=rendering,
+            quality=quality,
+            before=reconstruction.before or reconstruction.quality,
+        )
+
     def _complete(self, found: Sequence[FoundFace]) -> list[Reconstruction]:
         return self.finish(found, self.infer(found)) if found else []
 
@@ -204,7 +247,8 @@ class Reconstructor:
         rendering = render(self.model, parameters)
         with stage("measure"):
             quality = measure(found.crop, rendering)
-        return Reconstruction(found.face, found.crop, parameters, self.model, rendering, quality)
+            sure = ConfidenceModel.load_default().confidence(found.face, found.crop, rendering, quality)
+        return Reconstruction(found.face, found.crop, parameters, self.model, rendering, quality, sure)
 
 
 def stack_crops(found: Sequence[FoundFace]) -> UInt8[np.ndarray, "faces 240 240 3"]:

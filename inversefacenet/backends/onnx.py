@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +14,25 @@ from jaxtyping import Float32, UInt8
 from inversefacenet.errors import BackendError, MissingDependencyError
 
 MODEL_ENVIRONMENT_VARIABLE: Final = "IFN_MODEL_PATH"
-MODEL_FILE: Final = Path("model_repository", "inversefacenet", "1", "model.onnx")
+REPOSITORY: Final = Path("model_repository", "inversefacenet")
+NETWORK_FILE: Final = "model.onnx"
+
+
+def versions(folder: Path) -> list[int]:
+    """Return the versions of a model that have a network, oldest first.
+
+    Args:
+        folder: The model's folder in a repository; its versions are the folders with a number for a name.
+    """
+    return sorted(
+        int(entry.parent.name)
+        for entry in folder.glob(f"*/{NETWORK_FILE}")
+        if re.fullmatch(r"[1-9]\d*", entry.parent.name)
+    )
 
 
 def default_model_path() -> Path:
-    """Return the network's file: `IFN_MODEL_PATH`, else the model repository's.
+    """Return the network's file: `IFN_MODEL_PATH`, else the newest version in the model repository.
 
     Raises:
         BackendError: If there is none.
@@ -26,11 +41,11 @@ def default_model_path() -> Path:
     if named:
         return Path(named)
     for root in (Path(__file__).resolve().parents[2], Path.cwd()):
-        if (root / MODEL_FILE).is_file():
-            return root / MODEL_FILE
+        if known := versions(root / REPOSITORY):
+            return root / REPOSITORY / str(known[-1]) / NETWORK_FILE
     raise BackendError(
-        f"No network was found at {MODEL_FILE}: run from a checkout, or name the file in "
-        f"{MODEL_ENVIRONMENT_VARIABLE}."
+        f"No network was found in {REPOSITORY} (VERSION/{NETWORK_FILE}): run from a checkout, or name the "
+        f"file in {MODEL_ENVIRONMENT_VARIABLE}."
     )
 
 
@@ -38,6 +53,10 @@ class OnnxBackend:
     """Runs the exported network with ONNX Runtime on the CPU.
 
     Sessions may be shared between threads.
+
+    Attributes:
+        digest: SHA-256 of the network's file.
+        metadata: What the file says of itself: properties that `training.export` wrote.
     """
 
     name = "onnxruntime"
@@ -78,6 +97,7 @@ class OnnxBackend:
             raise BackendError(f"The network {path.name} must return parameters of shape [n, 350].")
         self._input_name = inputs[0].name
         self.digest = hashlib.sha256(content).hexdigest()
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def infer(
         self, crops: UInt8[np.ndarray, "faces 240 240 3"], *, timeout: float | None = None

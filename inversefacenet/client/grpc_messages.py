@@ -5,6 +5,10 @@ Importing this needs protobuf; `grpc_connection` does so when a connection is op
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 import numpy as np
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
@@ -20,9 +24,18 @@ from inversefacenet.client.results import (
     ReconstructedFace,
     ReconstructionResult,
 )
+from inversefacenet.confidence import Verdict
 from inversefacenet.errors import InverseFaceNetError
 from inversefacenet.parameters import GROUPS, PARAMETER_COUNT, Parameters
 from inversefacenet.v1 import model_pb2, output_pb2, parameters_pb2, reconstruction_pb2, rendering_pb2
+
+_VERDICTS: Final[Mapping[int, Verdict]] = MappingProxyType(
+    {
+        reconstruction_pb2.VERDICT_GOOD: "good",
+        reconstruction_pb2.VERDICT_DOUBTFUL: "doubtful",
+        reconstruction_pb2.VERDICT_FAILED: "failed",
+    }
+)
 
 
 def reconstruct_request(job: PhotoJob) -> reconstruction_pb2.ReconstructRequest:
@@ -128,6 +141,8 @@ def _face(face: reconstruction_pb2.Face) -> ReconstructedFace:
             iou_hull=quality.iou_hull,
             landmark=quality.landmark if quality.HasField("landmark") else None,
             nme=quality.nme if quality.HasField("nme") else None,
+            confidence=quality.confidence if quality.HasField("confidence") else None,
+            verdict=_VERDICTS.get(quality.verdict),
         ),
         landmarks=landmarks,
         mesh=_file(face, "mesh"),
@@ -151,6 +166,7 @@ def model_of(message: model_pb2.Model) -> Model:
         digest=message.digest,
         backend=message.backend,
         face_model=FaceModel(message.face_model.name, message.face_model.digest),
+        confidence_calibrated=message.confidence_calibrated,
     )
 
 

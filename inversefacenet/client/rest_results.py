@@ -62,6 +62,7 @@ def model_of(tree: Any) -> Model:
             digest=str(tree["digest"]),
             backend=str(tree.get("backend", "")),
             face_model=FaceModel(str(face_model["name"]), str(face_model["digest"])),
+            confidence_calibrated=bool(tree.get("confidence_calibrated", False)),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise _unreadable(error) from error
@@ -90,7 +91,7 @@ def _face(tree: Mapping[str, Any]) -> ReconstructedFace:
 
 
 def _quality(tree: Mapping[str, Any]) -> FaceQuality:
-    landmark, nme = tree.get("landmark"), tree.get("nme")
+    landmark, nme, confidence = tree.get("landmark"), tree.get("nme"), tree.get("confidence")
     return FaceQuality(
         photometric=float(tree["photometric"]),
         photometric_visible=float(tree["photometric_visible"]),
@@ -98,6 +99,8 @@ def _quality(tree: Mapping[str, Any]) -> FaceQuality:
         iou_hull=float(tree["iou_hull"]),
         landmark=None if landmark is None else float(landmark),
         nme=None if nme is None else float(nme),
+        confidence=None if confidence is None else float(confidence),
+        verdict=tree.get("verdict"),
     )
 
 

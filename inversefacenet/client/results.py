@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
+from inversefacenet.confidence import Verdict
 from inversefacenet.parameters import Parameters
 
 
@@ -36,6 +37,7 @@ class Model:
         digest: SHA-256 of its file.
         backend: What runs it.
         face_model: What its numbers mean.
+        confidence_calibrated: The confidence in its answers was calibrated for it and this face model.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Model:
     digest: str
     backend: str
     face_model: FaceModel
+    confidence_calibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class FaceQuality:
         iou_hull: The same of the two landmark polygons.
         landmark: Mean distance of the 66 landmarks in crop pixels; None where the photo's are not known.
         nme: `landmark` over the distance of the outer eye corners; None likewise.
+        confidence: Probability that the reconstruction is usable; None likewise.
+        verdict: The confidence in a word, "good", "doubtful" or "failed"; None likewise.
     """
 
     photometric: float
@@ -99,6 +104,8 @@ class FaceQuality:
     iou_hull: float
     landmark: float | None = None
     nme: float | None = None
+    confidence: float | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, eq=False)

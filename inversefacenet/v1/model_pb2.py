@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dinversefacenet/v1/model.proto\x12\x11inversefacenet.v1\"\x13\n\x11ListModelsRequest\">\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.inversefacenet.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x10GetModelResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.inversefacenet.v1.Model\"y\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x30\n\nface_model\x18\x05 \x01(\x0b\x32\x1c.inversefacenet.v1.FaceModel\")\n\tFaceModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t2\xbe\x01\n\x0cModelService\x12Y\n\nListModels\x12$.inversefacenet.v1.ListModelsRequest\x1a%.inversefacenet.v1.ListModelsResponse\x12S\n\x08GetModel\x12\".inversefacenet.v1.GetModelRequest\x1a#.inversefacenet.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dinversefacenet/v1/model.proto\x12\x11inversefacenet.v1\"\x13\n\x11ListModelsRequest\">\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.inversefacenet.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x10GetModelResponse\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.inversefacenet.v1.Model\"\x98\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x30\n\nface_model\x18\x05 \x01(\x0b\x32\x1c.inversefacenet.v1.FaceModel\x12\x1d\n\x15\x63onfidence_calibrated\x18\x06 \x01(\x08\")\n\tFaceModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t2\xbe\x01\n\x0cModelService\x12Y\n\nListModels\x12$.inversefacenet.v1.ListModelsRequest\x1a%.inversefacenet.v1.ListModelsResponse\x12S\n\x08GetModel\x12\".inversefacenet.v1.GetModelRequest\x1a#.inversefacenet.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_end=168
   _globals['_GETMODELRESPONSE']._serialized_start=170
   _globals['_GETMODELRESPONSE']._serialized_end=229
-  _globals['_MODEL']._serialized_start=231
-  _globals['_MODEL']._serialized_end=352
-  _globals['_FACEMODEL']._serialized_start=354
-  _globals['_FACEMODEL']._serialized_end=395
-  _globals['_MODELSERVICE']._serialized_start=398
-  _globals['_MODELSERVICE']._serialized_end=588
+  _globals['_MODEL']._serialized_start=232
+  _globals['_MODEL']._serialized_end=384
+  _globals['_FACEMODEL']._serialized_start=386
+  _globals['_FACEMODEL']._serialized_end=427
+  _globals['_MODELSERVICE']._serialized_start=430
+  _globals['_MODELSERVICE']._serialized_end=620
 # @@protoc_insertion_point(module_scope)

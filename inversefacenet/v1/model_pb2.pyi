@@ -116,6 +116,7 @@ class Model(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
     FACE_MODEL_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_CALIBRATED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What requests call it."""
     version: _builtins.str
@@ -124,6 +125,10 @@ class Model(_message.Message):
     """SHA-256 of the network's file, in hexadecimal."""
     backend: _builtins.str
     """What runs it: `onnxruntime` or `triton`."""
+    confidence_calibrated: _builtins.bool
+    """The confidence in answers was calibrated for this network and this face model. With others it still tells better
+    answers from worse, but is no probability.
+    """
     @_builtins.property
     def face_model(self) -> Global___FaceModel:
         """The face model."""
@@ -136,10 +141,11 @@ class Model(_message.Message):
         digest: _builtins.str = ...,
         backend: _builtins.str = ...,
         face_model: Global___FaceModel | None = ...,
+        confidence_calibrated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["face_model", b"face_model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "digest", b"digest", "face_model", b"face_model", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "confidence_calibrated", b"confidence_calibrated", "digest", b"digest", "face_model", b"face_model", "name", b"name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

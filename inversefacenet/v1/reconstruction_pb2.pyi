@@ -47,6 +47,34 @@ FACE_CHOICE_ALL: FaceChoice.ValueType  # 2
 """All of them."""
 Global___FaceChoice: _TypeAlias = FaceChoice  # noqa: Y015
 
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    """Nobody can tell: a crop without landmarks."""
+    VERDICT_GOOD: _Verdict.ValueType  # 1
+    """Usable: a confidence of 0.8 or more."""
+    VERDICT_DOUBTFUL: _Verdict.ValueType  # 2
+    """Look at it first."""
+    VERDICT_FAILED: _Verdict.ValueType  # 3
+    """Most likely not the face of the photo: a confidence below 0.4."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """What a confidence means for whoever uses the reconstruction."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+"""Nobody can tell: a crop without landmarks."""
+VERDICT_GOOD: Verdict.ValueType  # 1
+"""Usable: a confidence of 0.8 or more."""
+VERDICT_DOUBTFUL: Verdict.ValueType  # 2
+"""Look at it first."""
+VERDICT_FAILED: Verdict.ValueType  # 3
+"""Most likely not the face of the photo: a confidence below 0.4."""
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
 @_typing.final
 class ReconstructRequest(_message.Message):
     """A photo, and what its answer is to hold."""
@@ -436,6 +464,8 @@ class FaceQuality(_message.Message):
     IOU_HULL_FIELD_NUMBER: _builtins.int
     LANDMARK_FIELD_NUMBER: _builtins.int
     NME_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
     photometric: _builtins.float
     """Root of the mean squared error in 8-bit sRGB steps over the face mask; uncovered pixels count as black."""
     photometric_visible: _builtins.float
@@ -448,6 +478,10 @@ class FaceQuality(_message.Message):
     """Mean distance of the 66 landmarks in crop pixels, where they are known."""
     nme: _builtins.float
     """`landmark` over the distance of the outer eye corners."""
+    confidence: _builtins.float
+    """Probability that the reconstruction is usable. Absent for a crop without landmarks."""
+    verdict: Global___Verdict.ValueType
+    """The confidence in a word."""
     def __init__(
         self,
         *,
@@ -457,15 +491,21 @@ class FaceQuality(_message.Message):
         iou_hull: _builtins.float = ...,
         landmark: _builtins.float | None = ...,
         nme: _builtins.float | None = ...,
+        confidence: _builtins.float | None = ...,
+        verdict: Global___Verdict.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_landmark", b"_landmark", "_nme", b"_nme", "landmark", b"landmark", "nme", b"nme"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_landmark", b"_landmark", "_nme", b"_nme", "confidence", b"confidence", "landmark", b"landmark", "nme", b"nme"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_landmark", b"_landmark", "_nme", b"_nme", "iou", b"iou", "iou_hull", b"iou_hull", "landmark", b"landmark", "nme", b"nme", "photometric", b"photometric", "photometric_visible", b"photometric_visible"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_landmark", b"_landmark", "_nme", b"_nme", "confidence", b"confidence", "iou", b"iou", "iou_hull", b"iou_hull", "landmark", b"landmark", "nme", b"nme", "photometric", b"photometric", "photometric_visible", b"photometric_visible", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
+    _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
     _WhichOneofReturnType__landmark: _TypeAlias = _typing.Literal["landmark"]  # noqa: Y015
     _WhichOneofArgType__landmark: _TypeAlias = _typing.Literal["_landmark", b"_landmark"]  # noqa: Y015
     _WhichOneofReturnType__nme: _TypeAlias = _typing.Literal["nme"]  # noqa: Y015
     _WhichOneofArgType__nme: _TypeAlias = _typing.Literal["_nme", b"_nme"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence) -> _WhichOneofReturnType__confidence | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__landmark) -> _WhichOneofReturnType__landmark | None: ...
     @_typing.overload

@@ -18,7 +18,6 @@ from services.gateway.jobs import Output
 from services.gateway.schemas import ModelInfo, Part
 
 if TYPE_CHECKING:
-    from inversefacenet.metrics import Quality
     from inversefacenet.parameters import Parameters
     from inversefacenet.reconstruction import Reconstruction
 
@@ -53,7 +52,7 @@ class FaceResult:
         score: The detector's confidence; None where it wasn't asked.
         landmarks: The 68 points in photo pixels; None where nobody knows them.
         parameters: The 350 numbers.
-        quality: How well they explain the photo.
+        quality: How well they explain the photo, by name; what nobody could measure is left out.
         camera_distance: Millimetres from the pinhole to the model's origin.
         scale: Photo pixels per unit of the image plane.
         offset: Photo pixel of the optical axis.
@@ -68,7 +67,7 @@ class FaceResult:
     score: float | None
     landmarks: Float32[np.ndarray, "68 2"] | None
     parameters: Parameters
-    quality: Quality
+    quality: dict[str, float | str]
     camera_distance: float
     scale: float
     offset: tuple[float, float]
@@ -150,7 +149,7 @@ def answer_face(reconstruction: Reconstruction, output: Output, number: int = 0)
         score=None if math.isnan(face.score) else float(face.score),
         landmarks=face.landmarks if np.isfinite(face.landmarks).all() else None,
         parameters=reconstruction.parameters,
-        quality=reconstruction.quality,
+        quality=reconstruction.assessment(),
         camera_distance=CAMERA_DISTANCE,
         scale=float(placement.scale),
         offset=(float(placement.offset[0]), float(placement.offset[1])),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -98,7 +97,6 @@ def answer_tree(answer: PhotoAnswer, write_file: WriteFile) -> dict[str, Any]:
 
 def _face(face: FaceResult, write_file: WriteFile) -> dict[str, Any]:
     left, top, right, bottom = face.box
-    quality = {name: value for name, value in face.quality.to_dict().items() if not math.isnan(value)}
     tree: dict[str, Any] = {
         "box": {"left": left, "top": top, "right": right, "bottom": bottom},
         "parameters": {name: short(getattr(face.parameters, name)) for name in GROUPS},
@@ -109,7 +107,7 @@ def _face(face: FaceResult, write_file: WriteFile) -> dict[str, Any]:
             "crop_scale": face.crop_scale,
             "crop_offset": list(face.crop_offset),
         },
-        "quality": quality,
+        "quality": face.quality,
     }
     if face.score is not None:
         tree["score"] = face.score

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from inversefacenet.confidence import ConfidenceModel
 from inversefacenet.errors import BackendError, InverseFaceNetError
 from services.gateway.context import current_notes
 from services.gateway.deadline import Deadline
@@ -98,7 +99,14 @@ class Engine:
         remote, model = self._remote, self._model
         if remote is not None and (remote.digest, remote.version) != (model.digest, model.version):
             self._model = model.model_copy(
-                update={"version": remote.version, "digest": remote.digest, "backend": remote.name}
+                update={
+                    "version": remote.version,
+                    "digest": remote.digest,
+                    "backend": remote.name,
+                    "confidence_calibrated": ConfidenceModel.load_default().calibrated_for(
+                        remote.digest, model.face_model.digest
+                    ),
+                }
             )
             self._publish()
         return self._model
@@ -107,6 +115,12 @@ class Engine:
         self._metrics.model.clear()
         model = self._model
         self._metrics.model.labels(model.name, model.digest, model.face_model.name).set(1)
+        # An empty digest is that of a Triton that hasn't answered yet.
+        if model.digest and not model.confidence_calibrated:
+            logger.warning(
+                "the confidence in answers is not calibrated for this network: run training.calibrate",
+                extra={"model": model.model_dump()},
+            )
 
     def check_room(self) -> None:
         """Refuse a request while the queue is full or the service stops, before its body is read.
@@ -230,6 +244,8 @@ class Engine:
             self._metrics.iou.observe(measure.iou)
             if measure.landmark == measure.landmark:  # NaN where nobody knows the landmarks
                 self._metrics.landmark.observe(measure.landmark)
+            if measure.confidence == measure.confidence:
+                self._metrics.confidence.observe(measure.confidence)
         self._observe_stages(answered)
         notes = current_notes()
         if notes is not None:

@@ -44,6 +44,8 @@ ANSWER_EXAMPLE: Final[dict[str, Any]] = {
                 "iou_hull": 0.93,
                 "landmark": 4.0,
                 "nme": 0.03,
+                "confidence": 0.97,
+                "verdict": "good",
             },
         }
     ],

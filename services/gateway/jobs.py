@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
@@ -110,6 +111,7 @@ class FaceMeasure:
     photometric: float
     iou: float
     landmark: float
+    confidence: float = math.nan
 
 
 @dataclass

@@ -43,6 +43,7 @@ _REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 _ERROR_BUCKETS = (2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, 255.0)
 _FACE_BUCKETS = (1.0, 2.0, 3.0, 5.0, 8.0, 16.0, 32.0)
 _NME_BUCKETS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3)
+_CONFIDENCE_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 _SHARE_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 1.0)
 
 
@@ -134,6 +135,12 @@ class Metrics:
             f"{PREFIX}_landmark_error",
             "Mean landmark distance over the eyes' distance (NME) of reconstructed faces.",
             buckets=_NME_BUCKETS,
+            registry=self.registry,
+        )
+        self.confidence = Histogram(
+            f"{PREFIX}_confidence",
+            "Confidence in reconstructed faces: probability that they are usable.",
+            buckets=_CONFIDENCE_BUCKETS,
             registry=self.registry,
         )
         self.in_flight = Gauge(

@@ -51,6 +51,10 @@ _HEADERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "X-Quality-Photometric": ("number", "The largest face's photometric error, in 8-bit sRGB steps."),
         "X-Quality-IoU": ("number", "Its overlap of face masks."),
         "X-Quality-NME": ("number", "Its landmarks' distance over that of the eyes; where they are known."),
+        "X-Quality-Confidence": (
+            "number",
+            "Probability that it is usable; where its landmarks are known.",
+        ),
     }
 )
 _STATUS_HEADERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(

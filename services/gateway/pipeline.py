@@ -220,8 +220,10 @@ def _check_work(job: PhotoJob, faces: int) -> None:
 
 
 def _measures(reconstructions: list[Reconstruction]) -> list[FaceMeasure]:
-    qualities = [reconstruction.quality for reconstruction in reconstructions]
-    return [FaceMeasure(quality.photometric, quality.iou, quality.nme) for quality in qualities]
+    return [
+        FaceMeasure(one.quality.photometric, one.quality.iou, one.quality.nme, one.confidence)
+        for one in reconstructions
+    ]
 
 
 def timings(stages: list[StageTime]) -> dict[str, float]:
@@ -234,12 +236,16 @@ def timings(stages: list[StageTime]) -> dict[str, float]:
 
 def model_info(backend: InferenceBackend, face_model: MorphableModel, version: str = "") -> ModelInfo:
     """Name the network and the face model that answer."""
+    from inversefacenet.confidence import ConfidenceModel
+
+    calibrated = ConfidenceModel.load_default().calibrated_for(backend.digest, face_model.digest)
     return ModelInfo(
         name=MODEL_NAME,
         version=version,
         digest=backend.digest,
         backend=backend.name,
         face_model=FaceModelInfo(name=face_model.name, digest=face_model.digest),
+        confidence_calibrated=calibrated,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -24,6 +23,14 @@ _FORMATS: Final[Mapping[str, output_pb2.MeshFormat.ValueType]] = MappingProxyTyp
         "glb": output_pb2.MESH_FORMAT_GLB,
         "obj": output_pb2.MESH_FORMAT_OBJ,
         "ply": output_pb2.MESH_FORMAT_PLY,
+    }
+)
+
+_VERDICTS: Final[Mapping[str, reconstruction_pb2.Verdict.ValueType]] = MappingProxyType(
+    {
+        "good": reconstruction_pb2.VERDICT_GOOD,
+        "doubtful": reconstruction_pb2.VERDICT_DOUBTFUL,
+        "failed": reconstruction_pb2.VERDICT_FAILED,
     }
 )
 
@@ -71,6 +78,7 @@ def model_message(model: ModelInfo) -> model_pb2.Model:
         digest=model.digest,
         backend=model.backend,
         face_model=face_model,
+        confidence_calibrated=model.confidence_calibrated,
     )
 
 
@@ -100,11 +108,12 @@ def _parameters(parameters: Parameters) -> parameters_pb2.FaceParameters:
 
 
 def _quality(face: FaceResult) -> reconstruction_pb2.FaceQuality:
-    """Leave out what nobody could measure."""
-    values = face.quality.to_dict()
-    return reconstruction_pb2.FaceQuality(
-        **{n: value for n, value in values.items() if not math.isnan(value)}
-    )
+    values = dict(face.quality)
+    verdict = values.pop("verdict", None)
+    message = reconstruction_pb2.FaceQuality(**values)  # type: ignore[arg-type]
+    if verdict is not None:
+        message.verdict = _VERDICTS[str(verdict)]
+    return message
 
 
 def _flat(values: Float[np.ndarray, "..."]) -> list[float]:

@@ -36,7 +36,12 @@ def answer_response(answered: Answered, offer: Offer, media_type: str) -> Respon
         return Response(answered.content, media_type=media_type, headers=VARY)
     response = file_response(answered, media_type)
     for measure in answered.measures[:1]:
-        values = {"Photometric": measure.photometric, "IoU": measure.iou, "NME": measure.landmark}
+        values = {
+            "Photometric": measure.photometric,
+            "IoU": measure.iou,
+            "NME": measure.landmark,
+            "Confidence": measure.confidence,
+        }
         for name, value in values.items():
             if not math.isnan(value):
                 response.headers[f"X-Quality-{name}"] = f"{value:.6g}"

@@ -45,7 +45,7 @@ curl -H 'Accept: image/png' -F photo=@examples/astronaut.png -F return=overlay -
 ```
 """
 
-_QUALITY: Final = ("X-Quality-Photometric", "X-Quality-IoU", "X-Quality-NME")
+_QUALITY: Final = ("X-Quality-Photometric", "X-Quality-IoU", "X-Quality-NME", "X-Quality-Confidence")
 _PHOTO: Final[dict[str, Any]] = {
     "type": "string",
     "format": "binary",

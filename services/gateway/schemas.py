@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inversefacenet.confidence import FAILED_BELOW, GOOD_FROM
+
 Vector3 = Annotated[list[float], Field(min_length=3, max_length=3)]
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 Shape = Annotated[list[float], Field(min_length=128, max_length=128)]
@@ -15,6 +17,11 @@ Light = Annotated[list[Vector3], Field(min_length=9, max_length=9)]
 Landmarks68 = Annotated[list[Point], Field(min_length=68, max_length=68)]
 
 FaceChoice = Literal["largest", "all"]
+Verdict = Literal["good", "doubtful", "failed"]
+
+VERDICTS = (
+    f"The confidence in a word: good from {GOOD_FROM}, failed below {FAILED_BELOW}, doubtful between them."
+)
 
 
 class Part(StrEnum):
@@ -49,6 +56,11 @@ class ModelInfo(Schema):
     digest: str = Field(description="SHA-256 of the network's ONNX file.")
     backend: str = Field(description="What runs it: onnxruntime or triton.")
     face_model: FaceModelInfo
+    confidence_calibrated: bool = Field(
+        default=False,
+        description="The confidence in answers was calibrated for this network and this face model. With "
+        "others it still tells better answers from worse, but is no probability.",
+    )
 
 
 class ModelList(Schema):
@@ -116,6 +128,13 @@ class FaceQuality(Schema):
     nme: float | None = Field(
         default=None, description="`landmark` over the distance of the outer eye corners."
     )
+    confidence: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Probability that the reconstruction is usable. Absent for a crop without landmarks.",
+    )
+    verdict: Verdict | None = Field(default=None, description=VERDICTS)
 
 
 class Mesh(Schema):

@@ -199,7 +199,8 @@ def test_a_file_alone_tells_its_quality_in_headers():
         plain = (await ask(client, "*/*")).json()["faces"][0]["quality"]
         for accept in ("image/png", "model/gltf-binary"):
             headers = (await ask(client, accept)).headers
-            for name, key in (("Photometric", "photometric"), ("IoU", "iou"), ("NME", "nme")):
+            names = {name: name.lower() for name in ("Photometric", "IoU", "NME", "Confidence")}
+            for name, key in names.items():
                 assert float(headers[f"x-quality-{name}"]) == pytest.approx(plain[key], rel=1e-4)
             assert headers["vary"] == "Accept"
         pixels = np.zeros((240, 240, 3), np.uint8)
@@ -209,6 +210,7 @@ def test_a_file_alone_tells_its_quality_in_headers():
         headers = (await ask(client, "image/png", "input=crop", buffer.getvalue())).headers
         assert "x-quality-photometric" in headers
         assert "x-quality-nme" not in headers
+        assert "x-quality-confidence" not in headers
 
     serve(check)
 

@@ -54,6 +54,8 @@ def test_the_answer_has_every_part():
         assert face.placement.camera_distance == 700
         assert 0 < face.quality.iou < 1
         assert face.quality.HasField("nme")
+        assert 0 <= face.quality.confidence <= 1
+        assert face.quality.verdict != reconstruction_pb2.VERDICT_UNSPECIFIED
         assert "decode" in answer.timings_ms
         absent = ("mesh", "rendering", "contours")
         assert not any(face.HasField(name) for name in absent)
@@ -109,6 +111,8 @@ def test_landmarks_and_crops_need_no_detector():
         crop = await service.photos.Reconstruct(request(content=photo_bytes(240, 240), crop=True))
         assert len(crop.faces[0].landmarks68) == 0
         assert not crop.faces[0].quality.HasField("nme")
+        assert not crop.faces[0].quality.HasField("confidence")
+        assert crop.faces[0].quality.verdict == reconstruction_pb2.VERDICT_UNSPECIFIED
         assert crop.faces[0].parameters.rotation[0] == pytest.approx(200 / 255)
 
     serve(check, reconstructor)
@@ -388,7 +392,9 @@ def test_past_the_queue_calls_are_refused_exactly_and_at_once(caplog):
         assert all(wrong.retry >= 1 for wrong in refused)
         assert service.count("refusals_total", cause="queue") == 5
         # Their messages were never received.
-        assert not any(hasattr(line, "bytes_in") for line in caplog.records if line.outcome == "overloaded")
+        told = [line for line in caplog.records if getattr(line, "outcome", "") == "overloaded"]
+        assert len(told) == 5
+        assert not any(hasattr(line, "bytes_in") for line in told)
         reconstructor.detector.hold.set()
         assert all(answer.faces for answer in await asyncio.gather(*accepted))
 

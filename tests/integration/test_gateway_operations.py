@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from gateway_support import (
@@ -25,9 +26,11 @@ from pydantic import ValidationError
 
 import inversefacenet.errors
 import services.gateway.errors
+from inversefacenet.confidence import ConfidenceModel
 from inversefacenet.errors import BackendError
 from services.gateway.__main__ import main
 from services.gateway.errors import NotReadyError
+from services.gateway.gateway import Gateway
 from services.gateway.logging_config import JsonFormatter
 from services.gateway.settings import Settings, settings_table, unknown_variables
 
@@ -145,12 +148,49 @@ def test_counters_have_the_outcome_of_each_request():
         assert metric(text, "inversefacenet_stage_seconds_count", stage="whole") == 2
         assert metric(text, "inversefacenet_stage_seconds_count", stage="queue") == 4
         assert metric(text, "inversefacenet_photometric_error_count") == 3
+        assert metric(text, "inversefacenet_confidence_count") == 3
         assert metric(text, "inversefacenet_requests_in_flight") == 1
         assert metric(text, "inversefacenet_workers_busy") == 0
         assert metric(text, "inversefacenet_model_info", face_model=face_model().name) == 1
         assert "/unknown/" not in text
 
     serve(check)
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_a_network_that_the_confidence_was_not_made_for_is_served_and_told(where, caplog):
+    shipped = ConfidenceModel.load_default()
+    assert shipped.face_model == face_model().digest
+    warning = "the confidence in answers is not calibrated for this network"
+
+    async def start(digest):
+        reconstructor = FakeReconstructor()
+        backend = reconstructor.backend
+        remote = None
+        if where == "here":
+            backend.digest = digest
+        else:
+            remote = SimpleNamespace(name="triton", version="3", digest=digest)
+
+            async def infer(crops, *, timeout=None, metadata=None):
+                return backend.infer(crops)
+
+            async def close():
+                return None
+
+            remote.infer_async, remote.close_async = infer, close
+        gateway = Gateway(make_settings(), reconstructor, remote)
+        await gateway.open()
+        model = gateway.engine.model
+        await gateway.close()
+        return model.digest, model.confidence_calibrated
+
+    assert asyncio.run(start("cd" * 32)) == ("cd" * 32, False)
+    assert warning in caplog.text
+    caplog.clear()
+    assert asyncio.run(start(shipped.network)) == (shipped.network, True)
+    if where == "here":  # elsewhere what the worker holds is seen first
+        assert warning not in caplog.text
 
 
 def test_gauges_show_work_and_queue():
@@ -267,6 +307,7 @@ def test_settings_come_from_the_environment(monkeypatch):
         {"max_body_bytes": 1},
         {"log_level": "loud"},
         {"model_path": "no/such/file.onnx"},
+        {"face_model_path": "no/such/file.npz"},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(values):

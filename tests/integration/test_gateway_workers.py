@@ -5,12 +5,14 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from gateway_support import FakeReconstructor, make_settings, photo_bytes
 
 from inversefacenet.errors import BackendError, DeadlineError, InputError, NoFaceError
+from inversefacenet.morphable_model import MorphableModel
 from services.gateway.deadline import Deadline
 from services.gateway.engine import Engine
 from services.gateway.errors import NotReadyError, OverloadedError, WorkerCrashedError
@@ -21,6 +23,7 @@ from services.gateway.readiness import Readiness
 from services.gateway.schemas import Part
 from services.gateway.slots import ProcessSlot, ThreadSlot, WorkerHungError, WorkerOptions
 from services.gateway.tracing import Tracing
+from services.gateway.worker_process import load_pipeline
 from services.gateway.workers import WorkerPool
 
 
@@ -219,6 +222,15 @@ def test_second_halves_and_proofs_go_before_new_photos():
 
 
 OPTIONS = WorkerOptions(embedded=True, model_path=None, threads=1, minimum_face=20.0, log_level="warning")
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_workers_load_the_face_model_that_is_named(named, tmp_path, synthetic_model):
+    path = tmp_path / "model.npz"
+    synthetic_model.save(path)
+    pipeline = load_pipeline(replace(OPTIONS, face_model_path=path if named else None))
+    expected = MorphableModel.load(path) if named else MorphableModel.load_default()
+    assert pipeline.model.face_model.digest == expected.digest
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ MODEL = {
     "digest": "ab" * 32,
     "backend": "onnxruntime",
     "face_model": {"name": "open", "digest": "cd" * 32},
+    "confidence_calibrated": True,
 }
 LANDMARKS = np.arange(136, dtype=np.float32).reshape(68, 2)
 
@@ -60,6 +61,8 @@ def tree(packed=False):
                     "iou_hull": 0.8,
                     "landmark": 2.0,
                     "nme": 0.1,
+                    "confidence": 0.6,
+                    "verdict": "doubtful",
                 },
                 "landmarks68": LANDMARKS.tolist(),
                 "mesh": {"format": "glb", **file(b"glTF", "model/gltf-binary")},

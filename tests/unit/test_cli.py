@@ -106,13 +106,15 @@ def test_reconstruct_writes_parameters_mesh_and_pictures(known, photos, tmp_path
     assert (face["index"], face["count"], face["score"]) == (1, 1, 1.5)
     # The model's landmarks fall on the detector's: the answer is the truth, placed back in the photo.
     np.testing.assert_allclose(face["model_landmarks68"], face["landmarks68"], atol=0.01)
-    assert set(document["quality"]) >= {"photometric", "iou", "landmark", "nme"}
+    assert set(document["quality"]) >= {"photometric", "iou", "landmark", "nme", "confidence", "verdict"}
     assert document["quality"]["photometric"] < 6
     assert picture(out / "one.rendering.png").shape == (240, 240, 3)
     assert picture(out / "one.overlay.png").shape == (200, 200, 3)
     printed = capsys.readouterr()
     assert printed.err == ""
     assert "photometric=" in printed.out.splitlines()[0]
+    sure = f"confidence={document['quality']['confidence']:.2f} {document['quality']['verdict']}"
+    assert printed.out.splitlines()[0].endswith(sure)
     assert all(f"one.{ending}" in printed.out for ending in FILES)
     assert printed.out.splitlines()[-1].startswith("photos=1 faces=1 failed=0 photometric=")
 

@@ -75,7 +75,9 @@ def response(name="r1", **changes):
             crop_scale=5,
             crop_offset=reconstruction_pb2.Point(x=6, y=7),
         ),
-        quality=reconstruction_pb2.FaceQuality(photometric=10, iou=0.9, nme=0.1),
+        quality=reconstruction_pb2.FaceQuality(
+            photometric=10, iou=0.9, nme=0.1, confidence=0.3, verdict=reconstruction_pb2.VERDICT_FAILED
+        ),
         landmarks68=LANDMARKS.ravel().tolist(),
         mesh=output_pb2.Mesh(media_type="model/gltf-binary", content=b"glTF"),
     )
@@ -93,7 +95,12 @@ def response(name="r1", **changes):
 def model():
     face_model = model_pb2.FaceModel(name="open", digest="cd" * 32)
     return model_pb2.Model(
-        name="inversefacenet", version="1", digest="ab" * 32, backend="triton", face_model=face_model
+        name="inversefacenet",
+        version="1",
+        digest="ab" * 32,
+        backend="triton",
+        face_model=face_model,
+        confidence_calibrated=True,
     )
 
 
@@ -213,6 +220,8 @@ def test_a_photo_and_its_answer(kind, service):
     assert (face.box, face.score) == ((1, 2, 3, 4), 1.5)
     assert (face.placement.offset, face.placement.crop_offset) == ((3, 4), (6, 7))
     assert (face.quality.iou, face.quality.nme, face.quality.landmark) == (0.9, 0.1, None)
+    assert (face.quality.confidence, face.quality.verdict) == (0.3, "failed")
+    assert result.model.confidence_calibrated is True
     assert (face.mesh.content, face.mesh.media_type) == (b"glTF", "model/gltf-binary")
     assert (face.rendering, face.contours, result.overlay.content) == (None, None, b"over")
 

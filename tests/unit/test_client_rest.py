@@ -155,6 +155,8 @@ def test_an_answer_becomes_a_typed_result(kind, packed):
     np.testing.assert_array_equal(face.landmarks, LANDMARKS)
     assert (face.placement.scale, face.placement.crop_offset) == (2.0, (6.0, 7.0))
     assert (face.quality.iou, face.quality.nme) == (0.9, 0.1)
+    assert (face.quality.confidence, face.quality.verdict) == (0.6, "doubtful")
+    assert result.model.confidence_calibrated is True
     assert face.mesh == File(b"glTF", "model/gltf-binary")
     assert face.rendering == File(b"\x89PNG", "image/png")
     assert face.contours is None
@@ -166,11 +168,15 @@ def test_what_nobody_knows_is_none():
     face = bare["faces"][0]
     for name in ("score", "landmarks68", "mesh", "pictures"):
         del face[name]
-    del face["quality"]["landmark"], face["quality"]["nme"], bare["overlay"]
+    for name in ("landmark", "nme", "confidence", "verdict"):
+        del face["quality"][name]
+    del bare["overlay"], bare["model"]["confidence_calibrated"]
     result = ask("sync", "reconstruct", PHOTO, transport=Replies(answer(bare)).transport)
     (face,) = result.faces
     assert (face.score, face.landmarks, face.mesh, face.rendering) == (None, None, None, None)
     assert (face.quality.landmark, face.quality.nme, result.overlay) == (None, None, None)
+    assert (face.quality.confidence, face.quality.verdict) == (None, None)
+    assert result.model.confidence_calibrated is False
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import dataclasses
 import email.parser
 import email.policy
 import json
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from starlette.requests import Request
 
+from inversefacenet.confidence import quality_block
 from inversefacenet.errors import ImageError, InputError, InverseFaceNetError
 from inversefacenet.metrics import Quality
 from inversefacenet.parameters import GROUPS, PARAMETER_COUNT, Parameters
@@ -94,7 +94,11 @@ def files(media_type, form, size):
     )
 
 
-qualities = st.builds(Quality, numbers, numbers, numbers, numbers, numbers | st.just(math.nan), numbers)
+qualities = st.builds(
+    quality_block,
+    st.builds(Quality, numbers, numbers, numbers, numbers, numbers | st.just(math.nan), numbers),
+    st.just(math.nan) | st.floats(0, 1),
+)
 faces = st.builds(
     FaceResult,
     box=st.tuples(numbers, numbers, numbers, numbers),
@@ -136,8 +140,8 @@ def check_tree(tree, answer, *, exact):
             np.testing.assert_array_equal(np.array(read["landmarks68"], np.float32), face.landmarks)
         tolerance = 0 if exact else 1e-6
         np.testing.assert_allclose(list(read["box"].values()), face.box, rtol=tolerance, atol=1e-40)
-        measured = {name for name, value in dataclasses.asdict(face.quality).items() if not math.isnan(value)}
-        assert set(read["quality"]) == measured
+        assert set(read["quality"]) == set(face.quality)
+        assert read["quality"].get("verdict") == face.quality.get("verdict")
         assert ("score" in read) == (face.score is not None)
 
 
@@ -189,7 +193,10 @@ def test_protobuf_comes_back(answer):
         groups = [np.array(getattr(one.parameters, name), np.float32) for name in GROUPS]
         np.testing.assert_array_equal(np.concatenate(groups), face.parameters.vector())
         assert one.HasField("score") == (face.score is not None)
-        assert one.quality.HasField("landmark") == (not math.isnan(face.quality.landmark))
+        assert one.quality.HasField("landmark") == ("landmark" in face.quality)
+        assert one.quality.HasField("confidence") == ("confidence" in face.quality)
+        word = reconstruction_pb2.Verdict.Name(one.quality.verdict).removeprefix("VERDICT_").lower()
+        assert word == face.quality.get("verdict", "unspecified")
         assert one.mesh.content == (face.mesh.content if face.mesh else b"")
         known = np.zeros(0) if face.landmarks is None else face.landmarks.ravel()
         np.testing.assert_array_equal(np.array(one.landmarks68, np.float32), known)

@@ -4,7 +4,8 @@ import json
 import pytest
 
 from inversefacenet.backends.onnx import default_model_path
-from training.evaluate import EVALUATION_FILE, Evaluation, record
+from training.evaluation.record import EVALUATION_FILE, record
+from training.evaluation.result import Evaluation
 
 ROWS = {"network": [{"photometric": 10.0, "iou": 0.5}, {"photometric": 30.0, "iou": 0.7}]}
 

@@ -197,6 +197,18 @@ def test_impossible_boxes(detector, astronaut, box):
         detector.landmarks_only(np.asarray(astronaut), box)
 
 
+def test_landmarks_of_what_is_no_face_are_spread(detector, astronaut, face):
+    photo = np.asarray(astronaut)
+    found = detector.face_at(photo, face.box, 0.5)
+    assert found.score == 0.5
+    assert_same_points(found.landmarks, detector.landmarks_only(photo, face.box), 1e-6)
+    assert 0 < face.spread < 0.01
+    suit = detector.face_at(photo, (180.0, 300.0, 320.0, 440.0))
+    assert suit.spread > 2 * face.spread
+    assert np.isnan(suit.score)
+    assert np.isnan(Face.known(face.landmarks).spread)
+
+
 def test_threads_share_a_detector(detector, astronaut, face):
     photo = np.asarray(astronaut.crop((100, 0, 356, 256)))
     photos = [photo, photo[:, ::-1], photo[:200]] * 2

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, load_from_string
 
 from inversefacenet.backends import InferenceBackend
 from inversefacenet.backends import onnx as onnx_backend
@@ -120,10 +120,33 @@ def test_without_a_network_the_error_says_where_it_was_looked_for(tmp_path, monk
     monkeypatch.setattr(onnx_backend, "__file__", str(tmp_path / "a" / "b" / "c" / "onnx.py"))
     with pytest.raises(BackendError, match=r"model\.onnx"):
         onnx_backend.default_model_path()
-    file = tmp_path / onnx_backend.MODEL_FILE
+    file = tmp_path / onnx_backend.REPOSITORY / "1" / "model.onnx"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"")
     assert onnx_backend.default_model_path() == file
+
+
+def test_the_newest_version_that_has_a_network_is_taken(tmp_path, monkeypatch):
+    monkeypatch.delenv(onnx_backend.MODEL_ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(onnx_backend, "__file__", str(tmp_path / "a" / "b" / "c" / "onnx.py"))
+    folder = tmp_path / onnx_backend.REPOSITORY
+    for name in ("2", "9", "10", "configs", "011", ".partial-12"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "model.onnx").write_bytes(b"")
+    (folder / "13").mkdir()
+    (folder / "13" / "model.plan").write_bytes(b"")
+    assert onnx_backend.versions(folder) == [2, 9, 10]
+    assert onnx_backend.default_model_path() == folder / "10" / "model.onnx"
+    assert onnx_backend.versions(tmp_path / "none") == []
+
+
+def test_it_tells_what_the_file_says_of_itself(tmp_path):
+    model = load_from_string(mean_network())
+    helper.set_model_props(model, {"iterations": "7"})
+    path = tmp_path / "told.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert OnnxBackend(path, threads=1).metadata == {"iterations": "7"}
 
 
 def test_a_missing_runtime_names_the_extra(network, monkeypatch):
