@@ -77,7 +77,7 @@ typecheck: .venv/.dev ## Check types, all but those of the training code
 typecheck-training: .venv/.training ## Check the types of the training code, which needs PyTorch for it
 	$(BIN) -m mypy training
 
-evaluate: .venv/.run ## Measure on the photos under PHOTOS=folder
+evaluate: .venv/.run ## Measure on PHOTOS=folder, with intervals; ARGS="--fits F --network a=A.onnx"
 	@test -n "$(PHOTOS)" || { echo "error: name a folder of photos: make evaluate PHOTOS=folder" >&2; exit 2; }
 	@OPENBLAS_NUM_THREADS=1 $(BIN) -m training.evaluate photos --photos "$(PHOTOS)" $(ARGS)
 

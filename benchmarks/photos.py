@@ -126,7 +126,7 @@ def detector_floors(image: UInt8[np.ndarray, "height width 3"]) -> dict[str, Cal
 
 def predictor_floor(example: Example) -> Call:
     """Return dlib's predictor alone, run once on the photo."""
-    predict = DlibModels().predictor()
+    predict = DlibModels().predictor().predict
     box = import_dlib().rectangle(*(round(edge) for edge in example.face.box))
     return lambda: predict(example.image, box)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.parameters import PARAMETER_COUNT
 from inversefacenet.sampling import DISTRIBUTIONS
 from training.corpus import Batch, RenderedCorpus, augmentation_named
+from training.device_batches import device_batches
+from training.distributed import Processes
 from training.fitted_corpus import FittedCorpus
 from training.options import Options, Run
 from training.photo_corpus import PhotoBatch, PhotoCorpus
@@ -50,30 +52,58 @@ class TrainingBatch(NamedTuple):
 class TrainingCorpus(Dataset[TrainingBatch]):
     """Labelled faces and photographs side by side.
 
+    A batch is made of parts, drawn each on its own: part p of batch i is entry i * parts + p of the corpora.
+
     Attributes:
-        labelled: Rendered or fitted faces.
-        photos: Photographs.
+        labelled: Parts of rendered or fitted faces.
+        photos: Parts of photographs.
+        parts: Parts of a batch.
+        own: Those that this process trains on.
     """
 
     labelled: RenderedCorpus | FittedCorpus | None
     photos: PhotoCorpus | None
+    parts: int = 1
+    own: range = range(1)
 
     def __len__(self) -> int:
-        return max(len(corpus) for corpus in (self.labelled, self.photos) if corpus is not None)
+        return max(len(c) for c in (self.labelled, self.photos) if c is not None) // self.parts
 
     def __getitem__(self, index: int) -> TrainingBatch:
-        return TrainingBatch(
-            None if self.labelled is None else self.labelled[index],
-            None if self.photos is None else self.photos[index],
-        )
+        numbers = [index * self.parts + part for part in self.own]
+        labelled, photos = None, None
+        if self.labelled is not None:
+            crops, theta = zip(*(self.labelled[number] for number in numbers), strict=True)
+            labelled = torch.cat(crops), torch.cat(theta)
+        if self.photos is not None:
+            drawn = zip(*(self.photos[number] for number in numbers), strict=True)
+            photos = PhotoBatch(*(torch.cat(tensors) for tensors in drawn))
+        return TrainingBatch(labelled, photos)
 
 
-def corpus_of(model: MorphableModel, options: Options, device: torch.device) -> TrainingCorpus:
-    """Return what the options say to train on.
+def corpus_of(
+    model: MorphableModel, options: Options, device: torch.device, processes: Processes | None = None
+) -> TrainingCorpus:
+    """Return what the options say to train on: this process's share of it.
 
     Raises:
-        InputError: If the options leave nothing to train on, or name a file that isn't there.
+        InputError: If the options leave nothing to train on, or name a file that isn't there, or if the
+            processes can't share a batch evenly.
     """
+    parts = options.batch_parts
+    if parts < 1 or options.batch_size % parts or options.photo_batch % parts:
+        raise InputError(
+            f"--batch-parts {parts} must divide --batch-size {options.batch_size} and --photo-batch "
+            f"{options.photo_batch}."
+        )
+    own = (processes or Processes()).own_parts(parts)
+    # From here on a batch is a part, and there are so many times more of them.
+    options = replace(
+        options,
+        batch_size=options.batch_size // parts,
+        photo_batch=options.photo_batch // parts,
+        iterations=options.iterations * parts,
+    )
     photos = None
     if options.photo_batch:
         if not options.photos:
@@ -87,11 +117,11 @@ def corpus_of(model: MorphableModel, options: Options, device: torch.device) -> 
             Path(options.photos), Path(options.fits), options.batch_size, options.iterations, options.seed
         )
         fitted.pairs  # noqa: B018  # likewise
-        return TrainingCorpus(fitted, photos)
+        return TrainingCorpus(fitted, photos, parts, own)
     if options.loss == "none":
         if photos is None:
             raise InputError("--loss none trains on photographs alone: give --photos and --photo-batch.")
-        return TrainingCorpus(None, photos)
+        return TrainingCorpus(None, photos, parts, own)
     rendered = RenderedCorpus(
         model=model,
         distribution=DISTRIBUTIONS[options.distribution],
@@ -104,7 +134,7 @@ def corpus_of(model: MorphableModel, options: Options, device: torch.device) -> 
         drawn_share=options.parameters_share,
         faces=options.corpus_faces,
     )
-    return TrainingCorpus(rendered, photos)
+    return TrainingCorpus(rendered, photos, parts, own)
 
 
 def load_parameters(path: Path) -> Float32[np.ndarray, "faces 350"]:
@@ -127,25 +157,29 @@ def load_parameters(path: Path) -> Float32[np.ndarray, "faces 350"]:
 def batches(corpus: TrainingCorpus, run: Run, device: torch.device, start: int) -> Iterator[TrainingBatch]:
     """Yield the batches from `start` on: made on the GPU itself, or by worker processes."""
     order = range(start, len(corpus))
-    if device.type == "cuda" and corpus.photos is None:
-        yield from (corpus[index] for index in order)
-        return
-    if device.type == "cuda":
+    if device.type == "cuda" and isinstance(corpus.labelled, RenderedCorpus):
         # Photographs are read by processes; faces are rendered on the device, in the order of both.
-        read = _loader(TrainingCorpus(None, corpus.photos), run, order)
-        for index, batch in zip(order, read, strict=True):
-            labelled = None if corpus.labelled is None else corpus.labelled[index]
-            yield TrainingBatch(labelled, batch.photos)
+        rendered = device_batches(corpus.labelled, corpus.parts, corpus.own, start, run.workers)
+        if corpus.photos is None:
+            yield from (TrainingBatch(batch, None) for batch in rendered)
+            return
+        read = _loader(replace(corpus, labelled=None), run, order, pinned=True)
+        for batch, photos in zip(rendered, read, strict=True):
+            yield TrainingBatch(batch, photos.photos)
         return
-    yield from _loader(corpus, run, order)
+    yield from _loader(corpus, run, order, pinned=device.type == "cuda")
 
 
-def _loader(corpus: TrainingCorpus, run: Run, order: range) -> DataLoader[TrainingBatch]:
+def _loader(
+    corpus: TrainingCorpus, run: Run, order: range, pinned: bool = False
+) -> DataLoader[TrainingBatch]:
     return DataLoader(
         corpus,
         batch_size=None,
         sampler=order,
         num_workers=run.workers,
+        # From pinned memory the copy to the GPU runs beside its work.
+        pin_memory=pinned,
         prefetch_factor=4 if run.workers else None,
         worker_init_fn=_one_thread,
     )

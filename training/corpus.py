@@ -146,18 +146,27 @@ class RenderedCorpus(Dataset[Batch]):
     def __len__(self) -> int:
         return self.batches
 
-    @torch.no_grad()
     def __getitem__(self, index: int) -> Batch:
+        theta, seed = self.draw(index)
+        return self.render(torch.from_numpy(theta), seed)
+
+    def draw(self, index: int) -> tuple[Float32[np.ndarray, "faces 350"], int]:
+        """Draw a batch's parameters, and the seed of what happens to its pictures."""
         if not 0 <= index < self.batches:
             raise IndexError(index)
         if self.faces:
             index %= max(1, self.faces // self.batch_size)
         rng = np.random.default_rng([self.seed, index])
-        theta = torch.from_numpy(self._parameters(rng)).to(self.device)
+        return self._parameters(rng), int(rng.integers(2**62))
+
+    @torch.no_grad()
+    def render(self, theta: Float[Tensor, "faces 350"], seed: int) -> Batch:
+        """Render faces on the corpus's device: one batch, or several at once."""
+        theta = theta.to(self.device, non_blocking=True)
         if self.augmentation is None:
             return render_crops(self._torch_model, theta).crops(), theta
-        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        noise = draw_landmark_noise(self.batch_size, self.augmentation.landmark_noise, generator)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        noise = draw_landmark_noise(len(theta), self.augmentation.landmark_noise, generator)
         rendered = render_crops(self._torch_model, theta, landmark_noise=noise)
         return augment_rendered(rendered, theta, self.augmentation.pictures, generator)
 

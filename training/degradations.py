@@ -20,7 +20,10 @@ from training.draws import happens, normal, uniform
 from training.jpeg import jpeg
 
 GROUP_SIZE: Final = 4
-"""Samples that share a resolution and a chroma subsampling."""
+"""Samples that share a resolution and a chroma subsampling, at least."""
+
+MOST_GROUPS: Final = 16
+"""Groups in a batch at most: where many faces are rendered at once, more of them share."""
 
 _TAPS: Final = 11
 
@@ -68,7 +71,7 @@ def degrade(
     """
     batch, _, size, _ = pictures.shape
     order = torch.randperm(batch, generator=generator, device=generator.device)
-    groups = [order[first : first + GROUP_SIZE] for first in range(0, batch, GROUP_SIZE)]
+    groups = list(torch.split(order, max(GROUP_SIZE, -(-batch // MOST_GROUPS))))
     # One transfer for everything that the host has to know.
     host = torch.rand((len(groups), 3), generator=generator, device=generator.device).tolist()
     result = torch.empty_like(pictures)

@@ -97,7 +97,9 @@ def _evaluate_photos(
         raise InputError("--error-sources and --fitted need fits: name their file with --fits.")
     observers: dict[str, Observer] = {SKIN: SkinTone(model)} if values.skin_tone else {}
     if values.error_sources:
-        observers |= {SOURCES + name: ErrorSources(model, name, methods[name]) for name in compared}
+        observers |= {
+            SOURCES + name: ErrorSources(model, name, methods[name], values.refit) for name in compared
+        }
     return evaluate_photos(
         values.photos,
         model,
@@ -161,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     photos.add_argument(
         "--error-sources", action="store_true", help="replace groups of the answer by the fit's"
     )
+    photos.add_argument("--refit", action="store_true", help="with those, fit groups alone: slow")
     photos.add_argument("--tags", type=Path, metavar="CSV", help="labels of photos: figures by label")
     photos.add_argument(
         "--skin-tone", action="store_true", help="figures by skin tone, measured in the photo"

@@ -8,6 +8,7 @@ Convention:
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -86,8 +87,16 @@ def _scaled_table(
     """Scale a quantisation table to each quality as libjpeg does."""
     exact = quality.round().clamp(1, 100)
     scale = torch.where(exact < 50, (5000 / exact).floor(), 200 - 2 * exact)
-    base = torch.tensor(table, dtype=quality.dtype, device=quality.device)
+    base = _on_device(table, quality.dtype, quality.device)
     return ((base * scale[:, None, None] + 50) / 100).floor().clamp(1, 255)
+
+
+@lru_cache(maxsize=8)
+def _on_device(
+    table: tuple[tuple[int, ...], ...], dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "8 8"]:
+    """Return a table as a tensor; it travels to a GPU once, which would have to be waited for each time."""
+    return torch.tensor(table, dtype=dtype, device=device)
 
 
 def _quantise(

@@ -48,6 +48,8 @@ class Options:
         photo_weight: Factor of the photographs' terms.
         fits: Fits to a photo store's photographs (`training.fit_photos`) that are learnt instead of
             rendered faces; `photos` names the store.
+        batch_parts: Parts of a batch that are drawn each on its own, so that as many processes, or fewer, may
+            share a batch (`training.distributed`).
         seed: The same seed trains the same network, up to the rounding of the machine.
     """
 
@@ -74,6 +76,7 @@ class Options:
     photo_batch: int = 0
     photo_weight: float = 1000.0
     fits: str = ""
+    batch_parts: int = 1
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -117,8 +117,10 @@ class PhotoCorpus(Dataset[PhotoBatch]):
         """Walk through the photos in an order that is drawn anew for each pass, none left out."""
         places = index * self.batch_size + np.arange(self.batch_size)
         rounds, within = places // count, places % count
-        orders = {one: np.random.default_rng([self.seed, 0, one]).permutation(count) for one in set(rounds)}
-        return np.array([orders[one][place] for one, place in zip(rounds, within, strict=True)])
+        orders = {
+            one: np.random.default_rng([self.seed, 0, one]).permutation(count) for one in set(rounds.tolist())
+        }
+        return np.array([orders[one][place] for one, place in zip(rounds.tolist(), within, strict=True)])
 
 
 def mirror_some(

@@ -71,7 +71,9 @@ def split(path: Path, folder: Path, piece_bytes: int = PIECE_BYTES) -> list[Path
     if piece_bytes < 1:
         raise InputError(f"Pieces must have at least 1 byte, not {piece_bytes}.")
     folder.mkdir(parents=True, exist_ok=True)
-    whole, pieces, written = hashlib.sha256(), [], []
+    whole = hashlib.sha256()
+    pieces: list[dict[str, Any]] = []
+    written: list[Path] = []
     try:
         with path.open("rb") as stream:
             while (content := stream.read(piece_bytes)) or not pieces:

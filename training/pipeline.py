@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,9 @@ import torch
 from inversefacenet.errors import InputError, InverseFaceNetError
 from inversefacenet.morphable_model import MorphableModel
 from training import checkpoint as checkpoints
+from training import run_record
 from training.bootstrap import write_corpus
+from training.distributed import Processes, joined
 from training.held_out import HeldOut
 from training.options import Options, Run
 from training.photo_store import PhotoStore, write_atomically
@@ -67,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stop-after", type=float, default=0.0, help="seconds until checkpoint and stop")
     parser.add_argument("--imagenet", type=Path, help="ImageNet weights to start from")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs")
-    parser.add_argument(
-        "--no-export", action="store_true", help="write no ONNX files"
-    )
+    parser.add_argument("--no-export", action="store_true", help="write no ONNX files")
     parser.add_argument("--as-json", type=Path, metavar="FILE", help="only write the schedule as JSON")
     values = parser.parse_args(arguments)
     try:
@@ -92,11 +92,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             imagenet=values.imagenet,
             tensorboard=values.tensorboard,
         )
-        curve = run_pipeline(config, run, values.store, values.initial, export_each=not values.no_export)
+        told = [sys.executable, "-m", "training.pipeline", *(arguments or sys.argv[1:])]
+        with joined(choose_device(run.device)) as processes:
+            curve = run_pipeline(
+                config, run, values.store, values.initial, not values.no_export, told, processes
+            )
     except InverseFaceNetError as error:
         print(f"pipeline: {error}", file=sys.stderr)
         return 1
-    print(summary(config, curve))
+    if processes.first:
+        print(summary(config, curve))
     return 0
 
 
@@ -106,6 +111,8 @@ def run_pipeline(
     store: Path | None,
     initial: Path | None = None,
     export_each: bool = True,
+    command: Sequence[str] = (),
+    processes: Processes | None = None,
 ) -> list[dict[str, Any]]:
     """Run the schedule from where it is to its end, or to the time limit.
 
@@ -115,9 +122,11 @@ def run_pipeline(
         store: Photographs, needed for bootstrapping and fine-tuning.
         initial: Checkpoint that the first stage starts from.
         export_each: Write each stage's network as ONNX too.
+        command: The command that this is, written into `run.json`; none to write no record.
+        processes: Those that train together; the first does all but training.
 
     Returns:
-        The curve so far: for each finished stage the figures on one held-out set.
+        The curve so far: for each finished stage the figures on one held-out set; the first process knows it.
 
     Raises:
         InputError: If photographs are needed and not given, or the folder holds another run.
@@ -126,8 +135,13 @@ def run_pipeline(
         raise InputError("The schedule learns from photographs: give --store (`python -m training.prepare`).")
     began = time.monotonic()
     stages = plan(config, run.output, store, initial)
-    device = choose_device(run.device)
+    processes = processes or Processes()
+    device = processes.device(choose_device(run.device))
     model = load_model(config.first)
+    if command and processes.first:
+        told = {"schedule": config.to_dict(), "run": asdict(run), "store": store, "initial": initial}
+        run_record.write(run.output, told, command, model.digest, config.seed)
+    progress = run_record.Progress([part for stage in stages for part in _parts(stage)])
     held_out: HeldOut | None = None
     curve = _read_curve(run.output)
     for number, stage in enumerate(stages):
@@ -136,8 +150,13 @@ def run_pipeline(
             continue
         if stage.corpus:
             assert store is not None
-            before = stages[number - 1]
-            _draw_corpus(config, stage, run.output / before.name, folder, model, store, device)
+            if not Path(stage.options.parameters).is_file():
+                progress.start(f"{stage.name}, corpus")
+            before = run.output / stages[number - 1].name
+            if processes.first:
+                _draw_corpus(config, stage, before, folder, model, store, device)
+            processes.wait()
+        progress.start(stage.name, _done(folder))
         left = run.stop_after - (time.monotonic() - began) if run.stop_after else 0.0
         path = train(
             stage.options,
@@ -147,10 +166,15 @@ def run_pipeline(
                 stop_after=max(left, 1e-3) if run.stop_after else 0.0,
                 imagenet=run.imagenet if number == 0 else None,
             ),
+            progress=progress,
+            processes=processes,
         )
         network, saved = checkpoints.load_network(path)
         if saved.iteration < stage.options.iterations:
             break
+        progress.finish()
+        if not processes.first:
+            continue
         held_out = held_out or HeldOut(model, torch.device("cpu"))
         figures = held_out(network)
         if export_each:
@@ -203,6 +227,20 @@ def summary(config: PipelineConfig, curve: list[dict[str, Any]]) -> str:
     ends = (f"{curve[i]['loss']:.0f}" if curve else "none" for i in (0, -1))
     first, last = ends
     return f"rounds={max(rounds, 0)} loss_first={first} loss_last={last} finished={'yes' if done else 'no'}"
+
+
+def _parts(stage: Stage) -> list[run_record.Stage]:
+    """Return what a stage is made of, to tell the time that is left."""
+    training = run_record.Stage(stage.name, "training", stage.options.iterations, seconds=0.5)
+    if not stage.corpus:
+        return [training]
+    return [run_record.Stage(f"{stage.name}, corpus", "corpus", 1, seconds=300), training]
+
+
+def _done(folder: Path) -> float:
+    """Return the iterations that a stage did before this process."""
+    path = folder / checkpoints.FILE_NAME
+    return checkpoints.load(path).iteration if path.is_file() else 0.0
 
 
 def _draw_corpus(

@@ -20,6 +20,12 @@ from torch import Tensor
 BOX_SIDES: Final = (2, 4, 8, 16, 32, 64, 128, 256)
 """Sides of the box classes in pixels; larger pictures add their own size."""
 
+COARSE_SIDES: Final = (8, 32, 128)
+"""The same for few faces on a GPU, where starting the work on a class takes longer than the work."""
+
+FEW_FACES: Final = {"cuda": 64}
+"""Up to how many faces are few, where any are."""
+
 CANDIDATES_AT_ONCE: Final = {"cpu": 1 << 17, "cuda": 1 << 23}
 """Candidate pixels tested together: what fits a core's cache, or what fills a GPU."""
 
@@ -90,7 +96,8 @@ def _collect(points: Float[Tensor, "batch vertices 3"], triangles: Tensor, size:
     top, bottom = _extent(y0, y1, y2, size)
     alive = ((area < 0) & (right >= left) & (bottom >= top)).view(-1).nonzero().squeeze(1)
     left, right, top, bottom = (bound.view(-1)[alive] for bound in (left, right, top, bottom))
-    lengths = [side for side in BOX_SIDES if side < size] + [size]
+    few = points.shape[0] <= FEW_FACES.get(points.device.type, 0)
+    lengths = [side for side in (COARSE_SIDES if few else BOX_SIDES) if side < size] + [size]
     sides = torch.tensor(lengths, dtype=points.dtype, device=points.device)
     wide = torch.bucketize(right - left + 1, sides)
     high = torch.bucketize(bottom - top + 1, sides)

@@ -2,7 +2,8 @@
 
 One command on a CPU or a GPU. Batches are rendered as they are needed, by worker processes on a CPU and
 on the device itself on a GPU. It needs numpy, numba, Pillow, jaxtyping and torch. A run that is stopped
-or killed resumes from its last checkpoint when the same command is given again.
+or killed resumes from its last checkpoint when the same command is given again. Several processes share the
+work if torchrun starts them (`training.distributed`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -17,10 +20,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from inversefacenet.errors import InputError, InverseFaceNetError, MissingDependencyError
+from inversefacenet.errors import InputError, InverseFaceNetError
 from inversefacenet.morphable_model import MorphableModel
 from training import checkpoint as checkpoints
+from training import run_record
 from training.batches import batches, corpus_of
+from training.distributed import Processes, joined
 from training.encoder import Encoder
 from training.network import build
 from training.options import Options, Run, parse
@@ -34,19 +39,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options, run = parse(arguments)
     try:
-        train(options, run)
+        train(options, run, command=[sys.executable, "-m", "training.train", *(arguments or sys.argv[1:])])
     except InverseFaceNetError as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def train(options: Options, run: Run) -> Path:
+def train(
+    options: Options,
+    run: Run,
+    command: Sequence[str] = (),
+    progress: run_record.Progress | None = None,
+    processes: Processes | None = None,
+) -> Path:
     """Train until the options' last iteration, or until the time limit.
 
     Args:
         options: What to train.
         run: Where and how.
+        command: The command that this is, written into `run.json`; none to write no record.
+        progress: The schedule that this is the current stage of.
+        processes: Those that train together, if they have joined already.
 
     Returns:
         The last checkpoint's path.
@@ -56,26 +70,48 @@ def train(options: Options, run: Run) -> Path:
         MissingDependencyError: If TensorBoard is asked for and not installed.
     """
     device = choose_device(run.device)
+    if processes is not None:
+        return _train(options, run, command, progress, processes.device(device), processes)
+    with joined(device) as processes:
+        return _train(options, run, command, progress, processes.device(device), processes)
+
+
+def _train(
+    options: Options,
+    run: Run,
+    command: Sequence[str],
+    progress: run_record.Progress | None,
+    device: torch.device,
+    processes: Processes,
+) -> Path:
     if run.threads:
         torch.set_num_threads(run.threads)
     torch.manual_seed(options.seed)
     run.output.mkdir(parents=True, exist_ok=True)
     path = run.output / checkpoints.FILE_NAME
     model = load_model(options)
-    corpus = corpus_of(model, options, device)
+    corpus = corpus_of(model, options, device, processes)
     network = build(options.to_dict()).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stub
     if run.imagenet is not None:
         _load_imagenet(network, run.imagenet)
+    history: tuple[str, ...] = ()
     if options.initial:
-        _start_from(network, Path(options.initial), model)
+        history = _start_from(network, Path(options.initial), model)
     optimizer, schedule = make_optimizer(network, options)
     start, spent = 0, 0.0
     if path.is_file():
         start, spent = _resume(path, options, model, network, optimizer, schedule)
-    step = Step(network, optimizer, schedule, options, model, device, run.precision == "bf16")
-    validation = Validation(model, options, device)
-    log = _Log(run, options)
+        if processes.first:
+            print(f"resuming at iteration {start}", flush=True)
+    processes.check_same("the first iteration", start)
+    wrapped = processes.wrap(network, device)
+    step = Step(wrapped, optimizer, schedule, options, model, device, run.precision == "bf16")
+    validation = Validation(model, options, device) if processes.first else None
+    log = _Log(run, options, progress) if processes.first else None
+    if command and processes.first:
+        config = {"options": options.to_dict(), "run": asdict(run), "processes": processes.count}
+        run_record.write(run.output, config, command, model.digest, options.seed)
     began = time.monotonic()
 
     def save(iteration: int) -> None:
@@ -87,25 +123,35 @@ def train(options: Options, run: Run) -> Path:
             schedule=schedule.state_dict() if schedule else None,
             seconds=spent + time.monotonic() - began,
             face_model=model.digest,
+            history=history,
         ).save(path)
 
     iteration = start
     for batch in batches(corpus, run, device, start):
         # Dropout's draws then belong to the iteration, and a resumed run repeats none.
-        torch.manual_seed(options.seed + (iteration << 20))
+        torch.manual_seed(options.seed + (iteration << 20) + (processes.rank << 50))
         terms = step(batch.to(device))
         iteration += 1
         done = iteration == options.iterations
-        late = bool(run.stop_after) and time.monotonic() - began > run.stop_after
+        late = bool(run.stop_after) and processes.any(time.monotonic() - began > run.stop_after)
         if iteration % LOG_EVERY == 0 or done:
-            log.progress(iteration, start, time.monotonic() - began, terms)
-        if iteration % run.validate_every == 0 or done:
+            terms = processes.mean(terms)
+            if log is not None:
+                log.progress(iteration, start, time.monotonic() - began, terms)
+        if log is not None and validation is not None and (iteration % run.validate_every == 0 or done):
             log.validation(iteration, validation(network))
-        if iteration % run.checkpoint_every == 0 or done or late:
+        if processes.first and (iteration % run.checkpoint_every == 0 or done or late):
             save(iteration)
         if late and not done:
-            print(f"stopped at iteration {iteration} by the time limit; the same command resumes", flush=True)
+            if processes.first:
+                print(
+                    f"stopped at iteration {iteration} by the time limit; the same command resumes",
+                    flush=True,
+                )
             break
+    if log is not None:
+        log.close()
+    processes.wait()
     return path
 
 
@@ -156,10 +202,11 @@ def _load_imagenet(network: Encoder, path: Path) -> None:
     try:
         network.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, UnpicklingError, AttributeError) as error:
-        raise InputError(f"{path} holds no AlexNet weights with torchvision's names: {error}.") from error
+        raise InputError(f"{path} holds no weights with torchvision's names: {error}.") from error
 
 
-def _start_from(network: Encoder, path: Path, model: MorphableModel) -> None:
+def _start_from(network: Encoder, path: Path, model: MorphableModel) -> tuple[str, ...]:
+    """Take over another run's weights; returns what they went through."""
     saved = checkpoints.load(path)
     if saved.face_model != model.digest:
         raise InputError(f"{path} is of another face model: its parameters mean other things.")
@@ -167,8 +214,10 @@ def _start_from(network: Encoder, path: Path, model: MorphableModel) -> None:
         network.load_state_dict(saved.network)
     except RuntimeError as error:
         raise InputError(
-            f"{path} is of a network with other layers: give the same --rank and --batch-norm."
+            f"{path} is of a network with other layers: give the same --architecture, --rank and "
+            "--batch-norm."
         ) from error
+    return saved.lineage()
 
 
 def _resume(
@@ -190,39 +239,34 @@ def _resume(
         )
     if saved.face_model != model.digest:
         raise InputError(f"{path.parent} holds a run of another face model: give another --output.")
+    if not saved.resumable:
+        raise InputError(f"{path} holds weights alone: give it as --initial, and another --output.")
     network.load_state_dict(saved.network)
     optimizer.load_state_dict(saved.optimizer)
     if schedule is not None and saved.schedule is not None:
         schedule.load_state_dict(saved.schedule)
-    print(f"resuming at iteration {saved.iteration}", flush=True)
     return saved.iteration, saved.seconds
 
 
 class _Log:
     """Progress on the terminal, `log.jsonl`, and TensorBoard where it is wanted."""
 
-    def __init__(self, run: Run, options: Options) -> None:
+    def __init__(self, run: Run, options: Options, progress: run_record.Progress | None) -> None:
         self._iterations = options.iterations
         self._path = run.output / "log.jsonl"
-        self._board: Any = None
-        if run.tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise MissingDependencyError(
-                    "--tensorboard needs TensorBoard: pip install tensorboard."
-                ) from error
-            self._board = SummaryWriter(str(run.output / "tensorboard"))
+        self._progress = progress
+        self._board = run_record.Board(run.output / "tensorboard" if run.tensorboard else None)
         self._write({"options": options.to_dict()})
 
     def progress(self, iteration: int, start: int, seconds: float, terms: dict[str, Tensor]) -> None:
         pace = seconds / (iteration - start)
-        left = pace * (self._iterations - iteration)
+        left = f"{run_record.duration(pace * (self._iterations - iteration))} left"
+        if self._progress is not None:
+            self._progress.update(iteration)
+            left += f" (all: {self._progress.line()})"
         values = {name: float(value) for name, value in terms.items()}
         shown = " ".join(f"{name} {value:.0f}" for name, value in values.items())
-        print(
-            f"{iteration}/{self._iterations} {pace:.3f} s/it, {left / 60:.0f} min left: {shown}", flush=True
-        )
+        print(f"{iteration}/{self._iterations} {pace:.3f} s/it, {left}: {shown}", flush=True)
         self._write({"iteration": iteration, "seconds": seconds, **values}, "train")
 
     def validation(self, iteration: int, figures: dict[str, float]) -> None:
@@ -234,10 +278,12 @@ class _Log:
     def _write(self, entry: dict[str, Any], prefix: str = "") -> None:
         with self._path.open("a") as stream:
             stream.write(json.dumps({"kind": prefix or "options", **entry}) + "\n")
-        if self._board is not None and prefix:
-            for name, value in entry.items():
-                if name != "iteration":
-                    self._board.add_scalar(f"{prefix}/{name}", value, entry["iteration"])
+        if prefix:
+            values = {name: value for name, value in entry.items() if name != "iteration"}
+            self._board.scalars(prefix, entry["iteration"], values)
+
+    def close(self) -> None:
+        self._board.close()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+from inversefacenet.backends.onnx import default_model_path
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOST: Final = "127.0.0.1"
 
@@ -245,10 +247,11 @@ def triton_repository(folder: Path, threads: int) -> Path:
     """
     source, target = ROOT / "model_repository" / "inversefacenet", folder / "inversefacenet"
     shutil.rmtree(folder, ignore_errors=True)
-    for name in ("1", "configs"):
+    version = default_model_path().parent
+    for name in (version.name, "configs"):
         (target / name).mkdir(parents=True)
-    (target / "1" / "model.onnx").symlink_to(source / "1" / "model.onnx")
-    shutil.copy(source / "1" / "model.py", target / "1")
+    (target / version.name / "model.onnx").symlink_to(version / "model.onnx")
+    shutil.copy(version / "model.py", target / version.name)
     config = (source / "configs" / "python.pbtxt").read_text()
     changed, count = _THREADS.subn(rf'\g<1>"{threads}"', config)
     if count != 1:

@@ -81,6 +81,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add_face_model_option(parser)
     parser.add_argument(
+        "--landmarks",
+        type=Path,
+        metavar="FILE",
+        help="landmark predictor: a file, or 'open' for the project's own; default: the usual one",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print one JSON object a line for each face and each failure"
     )
     add_server_options(parser)
@@ -91,6 +97,8 @@ def run(options: argparse.Namespace) -> int:
     """Reconstruct all photos; those that fail are reported, and the others done all the same."""
     if options.server is not None and options.model is not None:
         options.parser.error("--model and --server exclude each other: the server has its own network")
+    if options.server is not None and options.landmarks is not None:
+        options.parser.error("--landmarks and --server exclude each other: the server has its own predictor")
     started = time.perf_counter()
     options.output_dir.mkdir(parents=True, exist_ok=True)
     qualities: list[dict[str, float | str]] = []
@@ -124,7 +132,7 @@ def _attempts(
 ) -> Iterator[Iterable[tuple[Path, Attempt]]]:
     """Give each photo the function that reconstructs it here, or waits for a server to have done so."""
     if options.server is None:
-        reconstructor = make_reconstructor(options.model, options.face_model)
+        reconstructor = make_reconstructor(options.model, options.face_model, options.landmarks)
         yield (
             (photo, partial(reconstruct_photo, reconstructor, photo, name, options)) for photo, name in pairs
         )
@@ -135,16 +143,19 @@ def _attempts(
         yield attempts
 
 
-def make_reconstructor(network: Path | None, face_model: Path | None) -> Reconstructor:
+def make_reconstructor(
+    network: Path | None, face_model: Path | None, landmarks: Path | None = None
+) -> Reconstructor:
     """Load detector, network and face model.
 
     Raises:
         InverseFaceNetError: If one of them is missing or damaged; the message says what to do.
     """
     from inversefacenet.backends.onnx import OnnxBackend
+    from inversefacenet.landmarks import FaceDetector
     from inversefacenet.reconstruction import Reconstructor
 
-    return Reconstructor(backend=OnnxBackend(network), model=load_face_model(face_model))
+    return Reconstructor(FaceDetector(predictor=landmarks), OnnxBackend(network), load_face_model(face_model))
 
 
 def reconstruct_photo(

@@ -43,24 +43,15 @@ class FitOptions:
     reflectance: float = 0.3
     light: float = 4.0
     tint: float = 20.0
-    level: float = 4.0
+    level: float = 20.0
     robust: float | None = None
     tolerance: float = 1e-3
     free: tuple[str, ...] = tuple(GROUPS)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        weights = (
-            "photometric",
-            "landmark",
-            "coverage",
-            "shape",
-            "expression",
-            "reflectance",
-            "light",
-            "tint",
-        )
-        for name in (*weights, "tolerance"):
+        terms = ("photometric", "landmark", "coverage", "shape", "expression", "reflectance")
+        for name in (*terms, "light", "tint", "level", "tolerance"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"A fit's '{name}' must be a finite number of at least 0, not {value}.")

@@ -149,6 +149,7 @@ class Gateway:
             settings.minimum_face,
             settings.log_level,
             settings.face_model_path,
+            settings.landmarks,
         )
         if self._reconstructor is not None:
             pipeline = Pipeline(self._reconstructor)

@@ -88,6 +88,10 @@ class Settings(BaseSettings):
         default=None,
         description="Face model file that the network was trained for; empty: the project's own.",
     )
+    landmarks: Path | None = Field(
+        default=None,
+        description="Landmark predictor: a file, or `open` for the project's own; empty: the usual one.",
+    )
     triton_url: str = Field(
         default="127.0.0.1:8001",
         pattern=r"^[^/\s]+:\d+$",
@@ -222,7 +226,7 @@ class Settings(BaseSettings):
         default="info", description="Least severe log lines to write; `debug` adds health checks and scrapes."
     )
 
-    @field_validator(*_FILES, "model_path", "face_model_path", "grpc_port", mode="before")
+    @field_validator(*_FILES, "model_path", "face_model_path", "landmarks", "grpc_port", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

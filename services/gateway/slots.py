@@ -42,6 +42,7 @@ class WorkerOptions:
         minimum_face: Least width of a face in photo pixels.
         log_level: Least severe log lines to write.
         face_model_path: File of the face model; None for the one that comes with the project.
+        landmarks: Landmark predictor: a file, or "open" for the project's own; None for the usual one.
     """
 
     embedded: bool
@@ -50,6 +51,7 @@ class WorkerOptions:
     minimum_face: float
     log_level: str
     face_model_path: Path | None = None
+    landmarks: Path | None = None
 
 
 class Slot(Protocol):

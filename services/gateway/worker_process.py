@@ -91,7 +91,7 @@ def load_pipeline(options: WorkerOptions) -> Pipeline:
         backend = OnnxBackend(path, threads=options.threads)
         # In a model repository the file's folder is its version.
         version = path.parent.name if path.parent.name.isdecimal() else ""
-    detector = FaceDetector(minimum_size=options.minimum_face)
+    detector = FaceDetector(minimum_size=options.minimum_face, predictor=options.landmarks)
     detector.load()
     face_model = MorphableModel.load(options.face_model_path) if options.face_model_path else None
     reconstructor = Reconstructor(detector, backend, face_model)

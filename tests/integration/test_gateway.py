@@ -67,6 +67,7 @@ def test_the_answer_has_every_part_by_name():
             "digest": DIGEST,
             "backend": "fake",
             "face_model": {"name": face_model().name, "digest": face_model().digest},
+            "confidence_calibrated": False,
         }
         assert (answer.image.width, answer.image.height) == (64, 48)
         (face,) = answer.faces

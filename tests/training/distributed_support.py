@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from dataclasses import replace
 
 import torch
+from synthetic_face import make_model
 from torch import nn
 
+from inversefacenet.morphable_model import MorphableModel
+from training import network, validation
 from training.distributed import joined
+from training.options import Options, Run
+from training.train import train as train_by_command
 
 PARTS, PART_FACES, STEPS = 2, 3, 3
 
@@ -75,20 +81,39 @@ def agreements(processes):
     return told
 
 
-def one_process(rank, port, folder):
+OPTIONS = Options(iterations=3, batch_size=4, rank=4, batch_parts=PARTS, image_space=False)
+
+
+def run_in(folder):
+    return Run(folder, device="cpu", workers=0, checkpoint_every=2, validate_every=2)
+
+
+def whole_runs(folder, ports):
+    """Train by the command's own function: to the end, and stopped after each iteration."""
+    MorphableModel.load_default = classmethod(lambda cls: make_model())
+    network.HIDDEN_COUNT, validation.FACES = 16, 4
+    os.environ["MASTER_PORT"] = str(ports[0])
+    train_by_command(OPTIONS, run_in(folder / "whole"), ["command"])
+    for port in ports[1 : 1 + OPTIONS.iterations]:
+        os.environ["MASTER_PORT"] = str(port)
+        train_by_command(OPTIONS, replace(run_in(folder / "stopped"), stop_after=1e-9))
+
+
+def one_process(rank, ports, folder):
     """Run all of it as one of two processes; leave what came out in a file."""
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(ports[0]),
     }
     torch.set_num_threads(1)
     try:
         with joined(torch.device("cpu")) as processes:
             result = {"trained": train(processes), "told": agreements(processes), "first": processes.first}
         torch.save(result, folder / f"{rank}.pt")
+        whole_runs(folder, ports[1:])
     except BaseException:
         traceback.print_exc(file=sys.stderr)
         raise

@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import socket
 
@@ -6,18 +7,24 @@ import pytest
 import torch
 
 from inversefacenet.errors import InputError
+from inversefacenet.morphable_model import MorphableModel
+from training import network, validation
+from training.checkpoint import load
 from training.distributed import Processes, joined
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """What two processes came to, each on its own."""
+def both(tmp_path_factory):
+    """Where two processes ran, and what each came to."""
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as probe:
+    probes = [socket.socket() for _ in range(5)]
+    for probe in probes:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
     context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=support.one_process, args=(rank, port, folder)) for rank in range(2)]
+    started = [context.Process(target=support.one_process, args=(rank, ports, folder)) for rank in range(2)]
     for process in started:
         process.start()
     try:
@@ -27,7 +34,13 @@ def two(tmp_path_factory):
     finally:
         for process in started:
             process.kill()
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return folder, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def two(both):
+    """What two processes came to, each on its own."""
+    return both[1]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +88,28 @@ def test_processes_that_resume_elsewhere_are_refused(two):
 
 def test_only_the_first_logs(two):
     assert [result["first"] for result in two] == [True, False]
+
+
+def test_the_command_trains_by_two_processes_what_it_trains_by_one(
+    both, tmp_path, monkeypatch, synthetic_model
+):
+    monkeypatch.setattr(MorphableModel, "load_default", classmethod(lambda cls: synthetic_model))
+    monkeypatch.setattr(network, "HIDDEN_COUNT", 16)
+    monkeypatch.setattr(validation, "FACES", 4)
+    alone = load(support.train_by_command(support.OPTIONS, support.run_in(tmp_path)))
+    shared, stopped = (load(both[0] / name / "checkpoint.pt") for name in ("whole", "stopped"))
+    assert alone.iteration == shared.iteration == stopped.iteration == 3
+    assert all(torch.equal(stopped.network[name], shared.network[name]) for name in shared.network)
+    # AdamW's first steps have one size whatever the gradient's, so rounding shows in single weights.
+    logs = [
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, both[0] / "whole")
+    ]
+    assert [entry["kind"] for entry in logs[1]] == ["options", "validation", "train", "validation"]
+    for mine, theirs in zip(*(log[1:] for log in logs), strict=True):
+        assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
+    (start,) = json.loads((both[0] / "whole" / "run.json").read_text())["starts"]
+    assert start["config"]["processes"] == 2
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch):

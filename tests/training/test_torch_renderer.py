@@ -68,6 +68,15 @@ def test_result_does_not_depend_on_chunks(monkeypatch):
     assert torch.equal(torch_rasterizer.rasterize_batch(*arguments), whole)
 
 
+def test_result_does_not_depend_on_the_classes_of_boxes(monkeypatch):
+    points, triangles, size = soup(4)
+    arguments = (torch.from_numpy(points[None]), torch.from_numpy(triangles), size)
+    fine = torch_rasterizer.rasterize_batch(*arguments)
+    monkeypatch.setitem(torch_rasterizer.FEW_FACES, "cpu", 1)
+    assert torch.equal(torch_rasterizer.rasterize_batch(*arguments), fine)
+    assert len(fine.unique()) > 5
+
+
 def test_geometry_reflectance_normals_and_landmarks_equal_the_librarys(face_model, theta):
     model = TorchFaceModel(face_model)
     faces = model.pose(torch.from_numpy(theta))

@@ -7,8 +7,9 @@ import torch
 
 from inversefacenet.errors import InputError, MissingDependencyError
 from inversefacenet.morphable_model import MorphableModel
-from training import network, train, validation
+from training import batches, network, train, validation
 from training.checkpoint import load
+from training.distributed import Processes
 from training.options import Options, Run
 
 TINY = Options(iterations=6, batch_size=2, rank=4, learning_rate=1e-3)
@@ -122,6 +123,55 @@ def test_training_lowers_the_loss_of_what_it_sees(tmp_path, monkeypatch):
     train.train(options, run_in(tmp_path))
     losses = [e["loss"] for e in entries(tmp_path) if e["kind"] == "train"]
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_network_remembers_the_runs_before(uninterrupted, tmp_path):
+    first = tmp_path / "whole" / "checkpoint.pt"
+    assert uninterrupted.history == ()
+    options = replace(TINY, iterations=1, initial=str(first))
+    second = load(train.train(options, run_in(tmp_path / "second")))
+    assert second.history == uninterrupted.lineage()
+    third = replace(options, initial=str(tmp_path / "second" / "checkpoint.pt"))
+    assert load(train.train(third, run_in(tmp_path / "third"))).history == second.lineage()
+
+
+def test_weights_alone_are_started_from_and_not_resumed(uninterrupted, tmp_path):
+    (tmp_path / "small").mkdir()
+    uninterrupted.weights_alone().save(tmp_path / "small" / "checkpoint.pt")
+    with pytest.raises(InputError, match="--initial"):
+        train.train(TINY, run_in(tmp_path / "small"))
+    options = replace(TINY, iterations=1, initial=str(tmp_path / "small" / "checkpoint.pt"))
+    assert load(train.train(options, run_in(tmp_path / "next"))).iteration == 1
+
+
+def test_the_command_writes_down_how_to_repeat_it(tmp_path, monkeypatch):
+    arguments = ["--iterations", "1", "--batch-size", "2", "--rank", "4", "--workers", "0", "--device", "cpu"]
+    assert train.main([*arguments, "--seed", "9", "--output", str(tmp_path / "run")]) == 0
+    (start,) = json.loads((tmp_path / "run" / "run.json").read_text())["starts"]
+    assert start["seed"] == 9
+    assert start["config"]["options"]["rank"] == 4
+    assert start["config"]["run"]["device"] == "cpu"
+    assert "training.train --iterations 1" in start["command"]
+    assert start["face_model"] == load(tmp_path / "run" / "checkpoint.pt").face_model
+
+
+def test_parts_of_a_batch_are_drawn_each_on_its_own(tmp_path, synthetic_model):
+    device = torch.device("cpu")
+    halves = replace(TINY, batch_parts=2)
+    shares = [
+        batches.corpus_of(synthetic_model, halves, device, Processes(rank=rank, count=2)) for rank in range(2)
+    ]
+    whole = batches.corpus_of(synthetic_model, halves, device)
+    assert len(whole) == len(shares[0]) == TINY.iterations
+    for index in (0, 5):
+        crops, theta = whole[index].labelled
+        assert theta.shape == (2, 350)
+        assert torch.equal(crops, torch.cat([share[index].labelled[0] for share in shares]))
+        assert torch.equal(theta, torch.cat([share[index].labelled[1] for share in shares]))
+    assert not torch.equal(whole[0].labelled[1], whole[1].labelled[1])
+    for parts in (0, 3):
+        with pytest.raises(InputError, match="batch-parts"):
+            batches.corpus_of(synthetic_model, replace(TINY, batch_parts=parts), device)
 
 
 def entries(folder):

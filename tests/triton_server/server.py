@@ -16,11 +16,12 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from inversefacenet.backends.onnx import default_model_path
 from scripts import triton_server
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "model_repository" / "inversefacenet"
-NETWORK = MODEL / "1" / "model.onnx"
+NETWORK = default_model_path()
 NAME = "inversefacenet"
 
 
@@ -51,7 +52,7 @@ class Repository:
         version = self.folder / NAME / str(number)
         version.mkdir()
         (version / "model.onnx").symlink_to(network)
-        real = MODEL / "1" / "model.py"
+        real = NETWORK.with_name("model.py")
         shutil.copy(
             real if self._sleep_ms is None else Path(__file__).with_name("slow_model.py"),
             version / "model.py",
@@ -76,7 +77,7 @@ class Repository:
             config.parameters[f"onnx_sha256_{number}"].string_value = digest
         if self._sleep_ms is not None:
             config.parameters["sleep_ms"].string_value = str(self._sleep_ms)
-            config.parameters["real_model"].string_value = str(MODEL / "1" / "model.py")
+            config.parameters["real_model"].string_value = str(NETWORK.with_name("model.py"))
             del config.model_warmup[:]
         if self._change:
             self._change(config)

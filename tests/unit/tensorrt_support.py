@@ -12,9 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from deploy.triton.convert.errors import BuildError
 from deploy.triton.convert.network import OnnxEngine
 from deploy.triton.convert.plans import Machine
+from inversefacenet.backends.onnx import default_model_path
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "model_repository" / "inversefacenet" / "1" / "model.onnx"
+MODEL = default_model_path()
 CONFIG = ROOT / "model_repository" / "inversefacenet" / "config.pbtxt"
 MACHINE = Machine("NVIDIA L4", "8.9", "101100-b33")
 

@@ -63,6 +63,17 @@ def test_tones_are_grouped_from_light_to_dark():
     assert table[3] == "| intermediate | 2 | 2 | 3.50 [3.00, 4.00] |"
 
 
+def test_fits_are_grouped_by_thirds():
+    rows = {"network": [{"photometric": 1.0}] * 6}
+    observed = {"skin": [{FIT_ANGLE: angle} for angle in (-10, -50, -20, -40, -30)] + [{}]}
+    result = Evaluation(rows, [], list("abcdef"), observed=observed)
+    assert skin_groups(result, "skin", FIT_ANGLE) == {
+        "lightest third": [0, 2],
+        "middle third": [4, 3],
+        "darkest third": [1],
+    }
+
+
 def test_labels_come_from_a_file(tmp_path):
     file = tmp_path / "tags.csv"
     file.write_text("file,age,sex\na.jpg,child,\nb/c.jpg,old,female\n")

@@ -69,6 +69,13 @@ def test_unknown_figures_are_left_out():
     assert show(nothing) == ""
 
 
+def test_one_person_has_no_interval():
+    found = Bootstrap(["a", "a"]).interval(np.array([1.0, 2.0]))
+    assert (found.mean, found.count) == (1.5, 2)
+    assert not found.excludes_zero()
+    assert show(found) == "1.50"
+
+
 def test_persons_are_told_by_names_and_folders():
     named = ["A/Ann_B_0001.jpg", "A/Ann_B_0002.jpg", "Cy_0001.png"]
     assert clusters(named) == (["Ann_B", "Ann_B", "Cy"], "name")

@@ -82,6 +82,19 @@ def test_a_crop_cut_where_the_fit_lies_is_the_crop_itself(synthetic_model, row):
     assert row["crop"] == pytest.approx(row[""], rel=0.02)
 
 
+def test_fitting_a_group_alone_lowers_the_error(synthetic_model, row):
+    sample = Sample("a", 0, rendered_crop(synthetic_model, TRUTH))
+    sources = ErrorSources(synthetic_model, "network", lambda crop: WRONG, refit=True)
+    figures = sources(sample, {"network": WRONG, FIT: TRUTH})
+    assert set(figures) - set(row) == {
+        "refitted pose", "refitted pose and geometry", "refitted light", "refitted reflectance and light",
+    }  # fmt: skip
+    assert figures["refitted light"] < 0.7 * figures[""]
+    assert figures["refitted pose"] < figures[""]
+    table = source_table([figures], "network", Bootstrap(["a"]))
+    assert "| network, light fitted to the photo |" in table
+
+
 def test_faces_without_a_fit_give_no_figures(synthetic_model):
     sample = Sample("a", 0, rendered_crop(synthetic_model, TRUTH))
     assert ErrorSources(synthetic_model, "network", lambda crop: WRONG)(sample, {"network": WRONG}) == {}

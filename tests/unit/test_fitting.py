@@ -210,6 +210,7 @@ def test_a_start_without_extent_is_refused(synthetic_model, crop):
     [
         {"landmark": -1.0},
         {"shape": float("nan")},
+        {"level": -1.0},
         {"pixels": 0},
         {"iterations": -1},
         {"robust": 0.0},

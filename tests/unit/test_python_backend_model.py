@@ -8,7 +8,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from inversefacenet.backends.onnx import OnnxBackend
+from inversefacenet.backends.onnx import OnnxBackend, default_model_path
+
+VERSION = default_model_path().parent.name
 
 
 class Tensor:
@@ -60,7 +62,7 @@ def module(folder):
     stand_in.TritonModelException = TritonModelError
     stand_in.get_input_tensor_by_name = input_tensor
     sys.modules[stand_in.__name__] = stand_in
-    spec = importlib.util.spec_from_file_location("repository_model", folder / "1" / "model.py")
+    spec = importlib.util.spec_from_file_location("repository_model", folder / VERSION / "model.py")
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     yield loaded
@@ -72,7 +74,7 @@ def embedded():
     return OnnxBackend(threads=1)
 
 
-def started(module, folder, version="1", **parameters):
+def started(module, folder, version=VERSION, **parameters):
     model = module.TritonPythonModel()
     wanted = {"intra_op_threads": "1", **parameters}
     config = {"parameters": {key: {"string_value": value} for key, value in wanted.items()}}
@@ -147,7 +149,7 @@ def test_what_breaks_the_run_spoils_only_its_own_answer(model, crops, monkeypatc
         ({"intra_op_threads": "many"}, "intra_op_threads"),
         ({"file": "nowhere.onnx"}, "nowhere.onnx can't be read"),
         ({"onnx_sha256": "ab" * 32}, "digest"),
-        ({"onnx_sha256_1": "ab" * 32}, "onnx_sha256_1"),
+        ({f"onnx_sha256_{VERSION}": "ab" * 32}, f"onnx_sha256_{VERSION}"),
     ],
 )
 def test_wrong_parameters_keep_it_from_loading(module, folder, parameters, reason):
@@ -156,5 +158,5 @@ def test_wrong_parameters_keep_it_from_loading(module, folder, parameters, reaso
 
 
 def test_a_version_may_have_a_digest_of_its_own(module, folder, embedded):
-    started(module, folder, onnx_sha256="ab" * 32, onnx_sha256_1=embedded.digest)
-    started(module, folder, onnx_sha256_2="ab" * 32)
+    started(module, folder, onnx_sha256="ab" * 32, **{f"onnx_sha256_{VERSION}": embedded.digest})
+    started(module, folder, **{f"onnx_sha256_{int(VERSION) + 1}": "ab" * 32})

@@ -27,8 +27,8 @@ class Interval:
 
     Attributes:
         mean: Mean over all faces whose figure is known; NaN if there are none.
-        low: Lower end.
-        high: Upper end.
+        low: Lower end; NaN where there is but one cluster, which can't say how far others lie.
+        high: Upper end; NaN likewise.
         count: Number of those faces.
     """
 
@@ -65,6 +65,8 @@ class Bootstrap:
         known = np.isfinite(values)
         if not known.any():
             return Interval(float("nan"), float("nan"), float("nan"), 0)
+        if len(set(self._cluster[known].tolist())) < 2:
+            return Interval(float(values[known].mean()), float("nan"), float("nan"), int(known.sum()))
         means = self._means(np.where(known, values, 0), known.astype(np.float64))
         low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return Interval(float(values[known].mean()), float(low), float(high), int(known.sum()))

@@ -141,11 +141,11 @@ def show(interval: Interval, *, sign: bool = False) -> str:
     """Return a mean with its interval, with as many decimals as its size asks for."""
     if not interval.count:
         return ""
-    size = max(abs(interval.mean), abs(interval.low), abs(interval.high))
+    size = float(np.nanmax(np.abs([interval.mean, interval.low, interval.high])))
     decimals = 4 if size < 0.995 else 2 if size < 1000 else 0
     plus = "+" if sign else ""
     texts = [f"{v:{plus}.{decimals}f}" for v in (interval.mean, interval.low, interval.high)]
-    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]" if np.isfinite(interval.low) else texts[0]
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -5,7 +5,8 @@ each mixture is rendered and measured. That gives three readings of a group: the
 with that group of the fit; the error of the fit with that group of the network; and its Shapley value, the
 mean of what replacing it helps over all orders in which the groups can be replaced, so that the values add
 up to the whole gap between network and fit (Shapley 1953). Light and reflectance explain the same pixels, so
-that one of them replaced alone often harms: read them together.
+that one of them replaced alone harms: read their sum. What is to be gained by a group alone, with the rest of
+the network's answer held, is said by fitting that group to the photo (`refit`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from jaxtyping import Float, Float64
 
 from inversefacenet.camera import Placement
 from inversefacenet.crop import FaceCrop, crop_face, landmarks66
+from inversefacenet.fitting import FitOptions
+from inversefacenet.fitting import fit as refine
 from inversefacenet.metrics import measure, photometric_error
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.parameters import EXPRESSION, ILLUMINATION, REFLECTANCE, ROTATION, SHAPE, Parameters
@@ -41,6 +44,13 @@ _PAIRS: Final = (("pose", "geometry"), ("reflectance", "light"))
 _CROP: Final = "crop"
 _PLACEMENT: Final = "placement"
 _VISIBLE: Final = "visible"
+_REFITTED: Final[Mapping[str, tuple[str, ...]]] = {
+    "pose": ("rotation",),
+    "pose and geometry": ("rotation", "shape", "expression"),
+    "light": ("illumination",),
+    "reflectance and light": ("reflectance", "illumination"),
+}
+"""Groups that are fitted to the photo with the others held, as `inversefacenet.fitting` names them."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,13 @@ class ErrorSources:
         model: The face model.
         name: The network's name among the methods.
         method: The network.
+        refit: Fit some groups of the answer to the photo besides, the others held; takes seconds a face.
     """
 
     model: MorphableModel
     name: str
     method: Method
+    refit: bool = False
 
     def __call__(self, sample: Sample, answers: Mapping[str, Parameters]) -> Row:
         """Return the photometric error of each mixture, by the groups that are the fit's."""
@@ -72,6 +84,9 @@ class ErrorSources:
         placement = least_squares_placement(rendering, sample.crop.landmarks)
         row[_PLACEMENT] = self._error(sample.crop, answer, placement)
         row[_CROP] = self._error_of_fitted_crop(sample.crop, fit)
+        for label, free in _REFITTED.items() if self.refit else ():
+            refitted = refine(self.model, sample.crop, answer, FitOptions(free=free))
+            row[_refitted(label)] = self._error(sample.crop, refitted.parameters)
         return row
 
     def _error(self, crop: FaceCrop, face: Parameters, placement: Placement | None = None) -> float:
@@ -89,6 +104,10 @@ class ErrorSources:
 def key(taken: Sequence[str]) -> str:
     """Return the name of the mixture in which these groups are the fit's."""
     return "+".join(name for name in SOURCES if name in taken)
+
+
+def _refitted(label: str) -> str:
+    return f"refitted {label}"
 
 
 def mixture(answer: Parameters, fit: Parameters, taken: Sequence[str]) -> Parameters:
@@ -164,7 +183,10 @@ def source_table(rows: Sequence[Row], name: str, bootstrap: Bootstrap) -> str:
         (f"{name}, crop cut where the fit's landmarks lie", _CROP),
         (f"{name}, placed on the detected landmarks by least squares", _PLACEMENT),
         (f"{name}, covered pixels alone", _VISIBLE),
+        *((f"{name}, {label} fitted to the photo", _refitted(label)) for label in _REFITTED),
     ):
+        if figure not in errors:
+            continue
         apart = show(bootstrap.difference(errors[figure], plain), sign=True)
         lines.append([label, show(bootstrap.interval(errors[figure])), apart, "", ""])
     head = ["with", "photometric [95% interval]", "change", "the fit loses by the network's", "Shapley value"]

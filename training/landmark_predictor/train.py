@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.landmark_predictor.train", description="Train the 68-point predictor."
     )
-    parser.add_argument("--pictures", type=Path, required=True, help="what render wrote")
+    parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="what render wrote")
     parser.add_argument("--photos", type=Path, default=None, help="what label_photos wrote")
     parser.add_argument("--output", type=Path, required=True, help="dlib's format, .dat")
     parser.add_argument("--limit", type=int, default=None, help="use so many rendered pictures")
@@ -96,8 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = TrainingOptions(**{name: getattr(values, name) for name in vars(TrainingOptions())})
     started = time.monotonic()
     try:
-        rendered = Pictures.load(values.pictures, MARGIN)
-        sets = [Pictures(*(one[: values.limit] for one in vars(rendered).values()))]
+        files = [vars(Pictures.load(path, MARGIN)) for path in values.pictures]
+        joined = {name: np.concatenate([one[name] for one in files])[: values.limit] for name in files[0]}
+        sets = [Pictures(**joined)]
         if values.photos is not None:
             sets.append(Pictures.load(values.photos))
         predictor, samples = train(sets, options)

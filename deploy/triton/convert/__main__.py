@@ -52,12 +52,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def newest_network(folder: Path = SOURCE) -> Path:
+    """Return the network of the newest version in a model's folder; version 1's place if there is none."""
+    versions = [int(path.parent.name) for path in folder.glob("*/model.onnx") if path.parent.name.isdecimal()]
+    return folder / str(max(versions, default=1)) / "model.onnx"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.triton.convert",
         description="Build TensorRT plans of the network, check them against ONNX Runtime, and publish one.",
     )
-    parser.add_argument("--onnx", type=Path, default=SOURCE / "1" / "model.onnx", help="the network")
+    parser.add_argument("--onnx", type=Path, default=newest_network(), help="the network")
     parser.add_argument("--config", type=Path, default=SOURCE / "config.pbtxt", help="Triton's configuration")
     parser.add_argument("--faces", type=Path, default=Path("faces.npz"), help="rendered crops to compare on")
     parser.add_argument(
