@@ -22,7 +22,7 @@ def stage(name: str) -> Iterator[None]:
     """Report what runs inside as a stage, also if it fails.
 
     Args:
-        name: One of decode, detect, landmarks, crop, infer, geometry, render, measure, encode.
+        name: One of decode, detect, landmarks, crop, infer, refine, geometry, render, measure, encode.
     """
     recorder = _recorder.get()
     if recorder is None:
