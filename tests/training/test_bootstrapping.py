@@ -62,7 +62,7 @@ class Linear(Encoder):
         return self.patches(images)
 
 
-def fit_exactly(options, run):
+def fit_exactly(options, run, **_):
     """Train as `training.train` does, but to the very minimum of the loss, by least squares."""
     model = MorphableModel.load_default()
     corpus = corpus_of(model, options, CPU)
