@@ -56,8 +56,8 @@ def test_triton_and_the_embedded_network_answer_alike(gateways, steady, tmp_path
         np.testing.assert_allclose(vector(theirs), vector(ours), atol=1e-4)
         assert theirs.json()["model"]["backend"] == "triton"
         assert ours.json()["model"]["backend"] == "onnxruntime"
-        # It is the same network, and each says so.
-        for name in ("name", "version", "digest", "face_model"):
+        # It is the same network, and each says so; versions are numbered by each repository.
+        for name in ("name", "digest", "face_model"):
             assert theirs.json()["model"][name] == ours.json()["model"][name]
         assert theirs.json()["timings_ms"]["infer"] > 0
     finally:
