@@ -94,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before, after = adapt(network, model, evidence, values.epochs, values.learning_rate, values.seed)
         values.output.parent.mkdir(parents=True, exist_ok=True)
         with_what = f"{len(crops)} photographs, {values.epochs} epochs, rate {values.learning_rate}"
+        with_what = f"{saved.adapted}; then to {with_what}" if saved.adapted else with_what
         replace(saved, network=network.state_dict(), adapted=with_what).save(values.output)
     except InverseFaceNetError as error:
         print(f"adapt: {error}", file=sys.stderr)

@@ -1,25 +1,100 @@
-"""A new corpus around what the network sees in photographs (Kim et al. 2018, Algorithm 1, steps 1 and 2)."""
+"""A new corpus around what the network sees in photographs (Kim et al. 2018, Algorithm 1, steps 1 and 2).
+
+    python -m training.bootstrap --network out/run/checkpoint.pt --store out/store --output out/next
+
+draws the parameters of one round, as `training.pipeline` does for each, into ``parameters.npy``, which
+`training.train` takes with ``--parameters``. The last line sums up as ``name=value``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import nn
 
+from inversefacenet.errors import InputError, InverseFaceNetError
+from training import checkpoint as checkpoints
+from training import run_record
 from training.network import normalise
-from training.perturbation import Perturbation
+from training.perturbation import Meaning, Perturbation
 from training.photo_corpus import PhotoBatch, PhotoSource
-from training.photo_store import write_atomically
+from training.photo_store import PhotoStore, write_atomically
 from training.photometric import PhotometricLoss
 from training.torch_model import TorchFaceModel
+from training.train import choose_device, load_model
 
 FILE_NAME: Final = "parameters.npy"
 _CHUNK: Final = 64
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    usual = Perturbation()
+    parser = argparse.ArgumentParser(
+        prog="python -m training.bootstrap",
+        description="Draw new parameters around a network's answers to photographs.",
+    )
+    parser.add_argument("--network", type=Path, required=True, metavar="CHECKPOINT")
+    parser.add_argument("--store", type=Path, required=True, help="that `training.prepare` wrote")
+    parser.add_argument("--output", type=Path, required=True, help=f"folder of {FILE_NAME}")
+    parser.add_argument(
+        "--meaning",
+        choices=get_args(Meaning),
+        default=usual.meaning,
+        help="what the paper's N(0, x) names (default: %(default)s)",
+    )
+    parser.add_argument("--by-error", action="store_true", help="wider where the answer explains less")
+    parser.add_argument(
+        "--copies", type=int, default=usual.copies, help="vectors for each photograph (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="threads on the CPU, 0: all")
+    values = parser.parse_args(arguments)
+    told = [sys.executable, "-m", "training.bootstrap", *(sys.argv[1:] if arguments is None else arguments)]
+    try:
+        print(_draw(values, told))
+    except InverseFaceNetError as error:
+        print(f"bootstrap: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _draw(values: argparse.Namespace, command: Sequence[str]) -> str:
+    """Draw the round's parameters and return the command's last line."""
+    if values.copies < 1:
+        raise InputError(f"--copies must be at least 1, but is {values.copies}.")
+    if (values.output / FILE_NAME).is_file():
+        raise InputError(f"{values.output} holds {FILE_NAME} already: remove it, or give another --output.")
+    device = choose_device(values.device)
+    if values.threads:
+        torch.set_num_threads(values.threads)
+    network, saved = checkpoints.load_network(values.network)
+    model = load_model(saved.options)
+    if saved.face_model != model.digest:
+        raise InputError(f"{values.network} is of another face model than the one installed.")
+    store = PhotoStore.open(values.store)
+    perturbation = Perturbation(meaning=values.meaning, copies=values.copies, by_error=values.by_error)
+    config = {
+        "network": values.network,
+        "store": values.store,
+        "perturbation": asdict(perturbation),
+        "seed": values.seed,
+    }
+    run_record.write(values.output, config, command, model.digest)
+    torch_model = TorchFaceModel(model).to(device)
+    path = write_corpus(
+        values.output, network.to(device), torch_model, store, perturbation, values.seed, device
+    )
+    return f"photos={len(store)} parameters={len(np.load(path, mmap_mode='r'))} output={path}"
 
 
 @torch.no_grad()
@@ -93,3 +168,7 @@ def write_corpus(
 def _chunks(count: int) -> Iterator[np.ndarray]:
     for start in range(0, count, _CHUNK):
         yield np.arange(start, min(start + _CHUNK, count))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -3,7 +3,11 @@
     python -m training.checkpoint out/run/checkpoint.pt --output weights.pt
 
 writes the weights alone, in 16-bit floats: a sixth of the size. Such a file can be exported, evaluated and
-started from (`--initial`), but not resumed.
+started from (`--initial`), but not resumed. ``--whole`` keeps everything.
+
+A checkpoint knows the runs that led to it, if each was started with ``--initial`` by a version that kept this
+history. Where one wasn't, ``--before FIRST SECOND ...`` tells it from those runs' own checkpoints, and
+``--adapted TEXT`` what `training.adapt` used.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -71,25 +75,59 @@ class Checkpoint:
         return replace(self, network=network, optimizer={}, schedule=None)
 
     def lineage(self) -> tuple[str, ...]:
-        """Return the network's history with this run at its end: what a run that starts here inherits."""
-        return (*self.history, summary(self))
+        """Return the network's history with this run at its end: what a run that starts here inherits.
+
+        What `training.adapt` changed is a stage of its own, after the run.
+        """
+        adapted = (f"last layer adapted to {self.adapted}",) if self.adapted else ()
+        return (*self.history, summary(self), *adapted)
+
+    def after(self, runs: Sequence[Checkpoint]) -> Checkpoint:
+        """Return the same with another history: these runs, oldest first, each alone.
+
+        Raises:
+            InputError: If a run is of another face model or architecture.
+        """
+        for run in runs:
+            if (run.face_model, run.options.architecture) != (self.face_model, self.options.architecture):
+                raise InputError("Of the checkpoints before this one, some are of another kind of network.")
+        own = [stage for run in runs for stage in replace(run, history=()).lineage()]
+        return replace(self, history=tuple(own))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.checkpoint", description="Keep a checkpoint's weights alone, in 16 bits."
+        prog="python -m training.checkpoint",
+        description="Keep a checkpoint's weights alone, in 16 bits, or mend its history.",
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--whole", action="store_true", help="keep 32 bits and the optimizer's state")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="the runs that led here, oldest first, instead of what the file says",
+    )
+    parser.add_argument("--adapted", metavar="TEXT", help="what training.adapt used, if the file doesn't say")
     values = parser.parse_args(arguments)
     try:
-        saved = load(values.checkpoint).weights_alone()
+        saved = load(values.checkpoint)
+        if values.before is not None:
+            saved = saved.after([load(path) for path in values.before])
+        if values.adapted is not None:
+            saved = replace(saved, adapted=values.adapted)
+        if not values.whole:
+            saved = saved.weights_alone()
         values.output.parent.mkdir(parents=True, exist_ok=True)
         saved.save(values.output)
     except InverseFaceNetError as error:
         print(f"checkpoint: {error}", file=sys.stderr)
         return 1
+    for number, stage in enumerate(saved.lineage(), start=1):
+        print(f"{number}. {stage}")
     size = values.output.stat().st_size
     print(f"iteration={saved.iteration} bytes={size} file={values.output}")
     return 0
@@ -153,8 +191,6 @@ def summary(checkpoint: Checkpoint) -> str:
     ]
     if options.photo_batch:
         parts.append(f"{options.photo_batch} photographs a batch by their own pixels")
-    if checkpoint.adapted:
-        parts.append(f"last layer adapted to {checkpoint.adapted}")
     return "; ".join(parts)
 
 

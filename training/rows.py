@@ -3,7 +3,8 @@
 ``python -m training.rows model-space --output out/rows`` trains one row; it resumes when it is repeated.
 ``--base`` says where the options start: "paper" is Section 6.1, "default" what trains best here; all rows
 that are compared must have the same. ``--fraction`` shortens every schedule alike, for machines on which
-the whole is too dear: `row.json` keeps both numbers, and the tables print them.
+the whole is too dear: `row.json` keeps both numbers, and the tables print them. `run.json` beside it says how
+to repeat the row.
 """
 
 from __future__ import annotations
@@ -153,7 +154,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         base = replace(PRESETS[values.base], seed=values.seed, initial=str(values.initial or ""), **changed)
-        row = train_row(values.row, base, run, values.fraction, values.rounds, values.store, values.fits)
+        told = [sys.executable, "-m", "training.rows", *(sys.argv[1:] if arguments is None else arguments)]
+        row = train_row(
+            values.row, base, run, values.fraction, values.rounds, values.store, values.fits, told
+        )
     except InverseFaceNetError as error:
         print(f"rows: {error}", file=sys.stderr)
         return 1
@@ -169,6 +173,7 @@ def train_row(
     rounds: int = ROUNDS,
     store: Path | None = None,
     fits: Path | None = None,
+    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train a row, export its network and write down what was done.
 
@@ -180,6 +185,7 @@ def train_row(
         rounds: Bootstrapping rounds, where the row has them.
         store: Photographs, where the row needs them.
         fits: Fits to them, where the row learns those.
+        command: The command that this is, written into `run.json`; none to write no record.
 
     Returns:
         What `row.json` says.
@@ -194,14 +200,14 @@ def train_row(
         raise InputError(f"The row {name} needs fits: --fits (`python -m training.fit_photos`).")
     options = replace(base, **row.changes)
     if row.photos == "rounds":
-        path, seconds, done = _bootstrapped(row, options, run, fraction, rounds, store)
+        path, seconds, done = _bootstrapped(row, options, run, fraction, rounds, store, command)
     else:
         photos = "" if row.photos == "none" else str(store)
         iterations = max(1, round(fraction * row.iterations))
         options = replace(
             options, iterations=iterations, photos=photos, fits=str(fits) if row.photos == "labels" else ""
         )
-        path = train(options, run)
+        path = train(options, run, command)
         saved = checkpoints.load(path)
         seconds, done = saved.seconds, saved.iteration
     from training.export import export
@@ -223,7 +229,13 @@ def train_row(
 
 
 def _bootstrapped(
-    row: Row, options: Options, run: Run, fraction: float, rounds: int, store: Path | None
+    row: Row,
+    options: Options,
+    run: Run,
+    fraction: float,
+    rounds: int,
+    store: Path | None,
+    command: Sequence[str],
 ) -> tuple[Path, float, int]:
     """Run Algorithm 1; the rounds' iterations add up to the planned ones whatever their number."""
     planned = fraction * (row.iterations - FIRST_ITERATIONS)
@@ -235,7 +247,8 @@ def _bootstrapped(
         perturbation=row.perturbation,
         finetuning=None,
     )
-    curve = run_pipeline(config, run, store, Path(options.initial) if options.initial else None)
+    initial = Path(options.initial) if options.initial else None
+    curve = run_pipeline(config, run, store, initial, command=command)
     if len(curve) < rounds + 1:
         raise InputError("The row was stopped by its time limit: the same command resumes it.")
     done = config.first.iterations + rounds * int(config.round_options["iterations"])

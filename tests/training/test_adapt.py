@@ -105,4 +105,12 @@ def test_the_checkpoint_says_that_it_was_adapted(network, default_model, crops, 
     Image.open("examples/astronaut.png").save(photos / "one.png")
     arguments = ["--checkpoint", tmp_path / "in.pt", "--photos", photos, "--output", tmp_path / "out.pt"]
     assert command.main([*map(str, arguments), "--epochs", "1"]) == 0
-    assert checkpoints.load(tmp_path / "out.pt").adapted.startswith("1 photographs, 1 epochs")
+    adapted = checkpoints.load(tmp_path / "out.pt")
+    assert adapted.adapted.startswith("1 photographs, 1 epochs")
+    # What starts here, and the network's card, list it as a stage of its own.
+    run, stage = adapted.lineage()
+    assert "1 iterations" in run
+    assert stage == f"last layer adapted to {adapted.adapted}"
+    twice = ["--checkpoint", tmp_path / "out.pt", "--photos", photos, "--output", tmp_path / "twice.pt"]
+    assert command.main([*map(str, twice), "--epochs", "2"]) == 0
+    assert "; then to 1 photographs, 2 epochs" in checkpoints.load(tmp_path / "twice.pt").adapted

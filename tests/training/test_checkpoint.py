@@ -138,10 +138,35 @@ def test_a_run_inherits_the_history_of_the_one_that_it_starts_from(saved):
     (own,) = value.lineage()
     assert "alexnet, 7 iterations of 32 rendered faces" in own
     replace(value, iteration=9, history=value.lineage(), adapted="5 photographs").save(path)
-    first, second = load(path).lineage()
+    first, second, third = load(path).lineage()
     assert first == own
     assert "9 iterations" in second
-    assert second.endswith("adapted to 5 photographs")
+    assert third == "last layer adapted to 5 photographs"
+
+
+def test_a_history_that_was_not_kept_is_told_by_the_runs_themselves(saved, tmp_path, capsys):
+    value, path = saved
+    for name, iteration in (("first", 40), ("second", 41)):
+        replace(value, iteration=iteration, history=("something else",)).save(tmp_path / f"{name}.pt")
+    first, second, third = (str(tmp_path / f"{name}.pt") for name in ("first", "second", "third"))
+    assert checkpoints.main([second, "--output", second, "--whole", "--adapted", "9 photographs"]) == 0
+    command = [str(path), "--output", third, "--before", first, second]
+    assert checkpoints.main(command) == 0
+    stages = load(tmp_path / "third.pt").lineage()
+    assert [stage.split(" of ")[0] for stage in stages] == [
+        "alexnet, 40 iterations",
+        "alexnet, 41 iterations",
+        "last layer adapted to 9 photographs",
+        "alexnet, 7 iterations",
+    ]
+    assert load(tmp_path / "second.pt").resumable
+    assert not load(tmp_path / "third.pt").resumable
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-2] == f"4. {stages[-1]}"
+    assert shown[-1].startswith("iteration=7 bytes=")
+    replace(value, face_model="cd" * 32).save(tmp_path / "first.pt")
+    assert checkpoints.main(command) == 1
+    assert "another kind of network" in capsys.readouterr().err
 
 
 def test_the_summary_says_which_photographs_were_seen_and_names_no_file(saved):

@@ -201,10 +201,10 @@ def test_export_writes_a_file_that_tells_where_it_comes_from(checkpoint, tmp_pat
     assert json.loads(metadata["options"])["rank"] == 8
     assert "face_model" in metadata
     assert metadata["adapted"] == "3 photographs"
-    (first, last) = json.loads(metadata["history"])
+    (first, second, last) = json.loads(metadata["history"])
     assert first == "a run before"
-    assert "42 iterations" in last
-    assert "3 photographs" in last
+    assert "42 iterations" in second
+    assert last == "last layer adapted to 3 photographs"
     assert [p.name for p in output.parent.iterdir()] == ["model.onnx"]
 
 

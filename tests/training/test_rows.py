@@ -63,6 +63,18 @@ def test_bootstrapping_has_the_papers_proportions(tmp_path):
     assert whole["iterations"] == 2
 
 
+@pytest.mark.parametrize("name", ["plain", "bootstrapped"])
+def test_a_row_says_how_to_repeat_it(name, tmp_path):
+    options = ["--base", "default", "--batch-size", "2", "--rank", "4", "--rounds", "1", "--seed", "3"]
+    options += ["--store", "store", "--output", str(tmp_path), "--device", "cpu", "--workers", "0"]
+    assert main([name, *options, "--fraction", str(2 / 75_000)]) == 0
+    folder = tmp_path / name
+    (start,) = json.loads((folder / "run.json").read_text())["starts"]
+    assert f"-m training.rows {name} --base default" in start["command"]
+    assert start["seed"] == 3
+    assert (folder / "row.json").is_file()
+
+
 def test_rows_differ_in_what_they_name_alone():
     for first, second, option in (
         ("plain", "model-space", "loss"),

@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 from inversefacenet.colour import srgb_decode, srgb_encode
 from training.failures.drawing import Layer, any_colour, texture
 from training.failures.subject import Case, Generator, Maker, Photo, Subject
+from training.failures.unusual import UNUSUAL
 
 
 def exposed(image: Photo, gain: float | Float[np.ndarray, "3"]) -> Photo:
@@ -185,6 +186,7 @@ HARMLESS: Final[Mapping[str, Maker]] = MappingProxyType(
         "mirrored": _kind(_mirrored),
         "spectacled": _kind(_spectacled),
         "detailed": _kind(_detailed),
+        **UNUSUAL,
     }
 )
 """What leaves a good face good."""

@@ -9,10 +9,11 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageFilter
 
 from training.failures.drawing import Layer, any_colour, hair_colour, texture
+from training.failures.hands import HANDS
 from training.failures.subject import Case, Generator, Maker, Photo, Subject
+from training.failures.things import THINGS
 
 _COVERED: Final = 0.15  # least share of the face that an occluder hides
 
@@ -46,17 +47,6 @@ def _occluded(draw: Callable[[Subject, Generator, Layer], Float[np.ndarray, "3"]
     return make
 
 
-def _mask(subject: Subject, generator: Generator, layer: Layer) -> None:
-    """Cloth or paper over mouth and nose, from ear to ear."""
-    marks = subject.face.landmarks.astype(np.float64)
-    top = marks[27] + generator.uniform(0.15, 0.85) * (marks[30] - marks[27])
-    middle = marks[30]
-    sides = int(generator.integers(1, 4))
-    jaw = marks[sides : 17 - sides]
-    outline = [(float(x), float(y)) for x, y in middle + 1.06 * (jaw - middle)]
-    layer.polygon([*outline, (float(top[0]), float(top[1]))])
-
-
 def _scarf(subject: Subject, generator: Generator, layer: Layer) -> None:
     """Cloth from below as far as mouth or nose."""
     edge, tilt = generator.uniform(0.3, 0.7), generator.uniform(-0.2, 0.2)
@@ -66,33 +56,6 @@ def _scarf(subject: Subject, generator: Generator, layer: Layer) -> None:
         for u in np.linspace(-1.6, 1.6, 20)
     ]
     layer.polygon(subject.at([*upper, (1.8, 2.6), (-1.8, 2.6)]))
-
-
-def _hand(subject: Subject, generator: Generator, layer: Layer) -> Float[np.ndarray, "height width 3"]:
-    """A palm and fingers of the face's own skin, over mouth, eyes or half of the face."""
-    around = generator.uniform(0, 2 * math.pi)
-    target = (generator.uniform(-0.35, 0.35), generator.uniform(0.0, 0.9))
-    away = (math.cos(around), math.sin(around))
-    palm = (target[0] + 0.75 * away[0], target[1] + 0.75 * away[1])
-    wide = generator.uniform(0.3, 0.5)
-    layer.oval(*palm, wide, wide * generator.uniform(0.9, 1.3), generator.uniform(0, 3))
-    thick = wide * generator.uniform(0.45, 0.6)
-    spread = generator.uniform(0.02, 0.25)
-    for finger in range(4):
-        aside = (finger - 1.5) * thick * 0.98
-        turn = around + math.pi + (finger - 1.5) * spread
-        root = (palm[0] - aside * away[1], palm[1] + aside * away[0])
-        length = generator.uniform(0.7, 1.2)
-        tip = (root[0] + length * math.cos(turn), root[1] + length * math.sin(turn))
-        layer.stroke(subject.at([root, tip]), thick * 0.95 * subject.unit)
-    elbow = (palm[0] + 3 * away[0], palm[1] + 3 * away[1])
-    layer.stroke(subject.at([palm, elbow]), wide * 1.3 * subject.unit)
-    height, width = subject.image.shape[:2]
-    opacity = Image.fromarray((255 * layer.opacity()).astype(np.uint8))
-    inner = np.asarray(opacity.filter(ImageFilter.GaussianBlur(0.12 * subject.unit)), np.float64) / 255
-    tone = subject.skin() * generator.uniform(0.7, 1.2) * (1 + generator.normal(0, 0.03, 3))
-    shading = 0.55 + 0.5 * np.clip(2 * inner - 1, 0, 1)  # fingers are round: darker towards their edges
-    return np.clip(texture(generator, height, width, tone) * shading[..., None], 0, 255)
 
 
 def _sunglasses(subject: Subject, generator: Generator, layer: Layer) -> Float[np.ndarray, "3"]:
@@ -174,9 +137,9 @@ def _bar(subject: Subject, generator: Generator, layer: Layer) -> Float[np.ndarr
 
 OCCLUSIONS: Final[Mapping[str, Maker]] = MappingProxyType(
     {
-        "mask": _occluded(_mask),
+        **THINGS,
         "scarf": _occluded(_scarf),
-        "hand": _occluded(_hand),
+        **HANDS,
         "sunglasses": _occluded(_sunglasses),
         "hair": _occluded(_hair),
         "hat": _occluded(_hat),
