@@ -17,7 +17,7 @@ TYPED := inversefacenet services benchmarks scripts deploy
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-training test-face-model test-triton test-deploy fuzz lint format typecheck \
 	typecheck-training test-ray proto proto-lint evaluate bench bench-load soak triton face-model train train-smoke \
-	clean distclean
+	docs docs-pictures face-atlas bench-editing clean distclean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -84,17 +84,30 @@ evaluate: .venv/.run ## Measure on PHOTOS=folder, with intervals; ARGS="--fits F
 bench: .venv/.dev ## Time each stage beside its floor
 	@$(BIN) -m benchmarks $(ARGS)
 
+bench-editing: .venv/.dev ## Time edits of a photo beside rendering
+	@$(BIN) -m benchmarks.editing $(ARGS)
+
 bench-load: .venv/.dev .venv-triton/.ready ## Load the service and Triton, beside the pipeline in process
 	@exec $(BIN) -m benchmarks.load $(ARGS)
 
 face-model: .venv/.face-model ## Build the face model again from its open data
 	@$(BIN) -m training.face_model.build $(ARGS)
 
+face-atlas: .venv/.face-model ## Build the texture atlas of the face model again
+	@$(BIN) -m training.face_model.atlas $(ARGS)
+
 train-smoke: .venv/.training ## Run the whole training pipeline at toy size (5 minutes)
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} OPENBLAS_NUM_THREADS=1 $(BIN) -m training.smoke $(ARGS)
 
 train: .venv/.training ## Train the network; ARGS="..." are its options, ARGS=--help lists them
 	@$(BIN) -m training.train --output out/train $(ARGS)
+
+docs: .venv/.docs ## Build the documentation's site into out/site; a warning fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build --strict --quiet $(ARGS)
+	@echo "site=out/site/index.html"
+
+docs-pictures: .venv/.dev ## Make the guides' pictures again, by the commands that stand in them
+	@$(BIN) scripts/docs_pictures.py $(ARGS)
 
 clean: ## Remove caches and what was built; results under out/ stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
@@ -127,6 +140,11 @@ distclean: clean ## Remove the environment too
 .venv/.fuzz: .venv/.dev
 	@echo "Installing what the fuzz tests need into .venv (once) ..."
 	@$(PIP) --constraint constraints.txt --editable '.[fuzz]'
+	@touch $@
+
+.venv/.docs: .venv/.run constraints-docs.txt
+	@echo "Installing what the documentation's site needs into .venv (once) ..."
+	@$(PIP) --constraint constraints-docs.txt --editable '.[docs]'
 	@touch $@
 
 .venv/.ray: .venv/.dev

@@ -9,7 +9,9 @@
     │   │   ├── UnsupportedImageError   415 INVALID_ARGUMENT
     │   │   ├── TruncatedImageError     400 INVALID_ARGUMENT
     │   │   └── ImageTooLargeError      413 INVALID_ARGUMENT
+    │   ├── VideoError                  400 INVALID_ARGUMENT
     │   ├── ParameterError              422 INVALID_ARGUMENT
+    │   ├── EditError                   422 INVALID_ARGUMENT
     │   ├── LandmarkError               422 INVALID_ARGUMENT
     │   └── ExportError                 422 INVALID_ARGUMENT
     ├── NoFaceError                     422 NOT_FOUND
@@ -80,10 +82,23 @@ class ImageTooLargeError(ImageError):
     http_status = 413
 
 
+class VideoError(InputError):
+    """A file is no usable video, or one can't be written."""
+
+    slug = "invalid-video"
+
+
 class ParameterError(InputError):
     """A parameter vector, or a named part of one, has a wrong shape, type or value."""
 
     slug = "invalid-parameters"
+    http_status = 422
+
+
+class EditError(InputError):
+    """An edit of a face is none that there is, or holds a value that can't be used."""
+
+    slug = "invalid-edit"
     http_status = 422
 
 

@@ -68,6 +68,7 @@ _ENLARGEMENT = 4.0  # no photo is enlarged by more than this
 _TO_FRONTAL_BOX = (0.03, 0.09, 1.04)
 
 _ROLLS = tuple(math.radians(degrees) for degrees in (0, -30, 30, -60, 60, -90, 90))
+_UPRIGHT = math.radians(5)  # a roll that the predictor doesn't mind
 _FACE_WIDTH = 200.0  # box width on the patch that landmarks are predicted on, pixels
 # Moves of the box, in box widths, whose predictions are averaged: the error falls by 6%, jitter more.
 _MOVES = ((0.0, 0.0), (0.03, 0.0), (-0.03, 0.0), (0.0, 0.03), (0.0, -0.03))
@@ -217,8 +218,16 @@ class FaceDetector:
         image: UInt8[np.ndarray, "height width 3"],
         box: Sequence[float] | Float[np.ndarray, "4"],
         score: float = math.nan,
+        roll: float = 0.0,
     ) -> Face:
-        """Return the face in a box, as `landmarks_only`, together with the landmarks' spread."""
+        """Return the face in a box, as `landmarks_only`, together with the landmarks' spread.
+
+        Args:
+            image: 8-bit sRGB photo.
+            box: (left, top, right, bottom) in photo pixels, about as `detect` gives.
+            score: The detector's, if one was asked.
+            roll: By how many radians the face is rolled clockwise, if that is known.
+        """
         _check(image)
         height, width = image.shape[:2]
         numbers = [float(value) for value in box]
@@ -230,7 +239,7 @@ class FaceDetector:
         if min(inside) < 2 or max(right - left, bottom - top) > 4 * max(width, height):
             raise LandmarkError(f"The face box {numbers} doesn't fit into the {width} x {height} photo.")
         whole = (left, top, right, bottom)
-        return Face(whole, score, *self._align(image, whole, 0.0))
+        return Face(whole, score, *self._align(image, whole, roll if abs(roll) > _UPRIGHT else 0.0))
 
     def search(
         self,
@@ -327,7 +336,7 @@ class FaceDetector:
             # Half way (in the logarithm): profiles are narrower than their boxes, and this is a first guess.
             ratio = min(max(math.sqrt(radius / expected / width), 0.8), 1.25)
             width *= ratio
-            if abs(turn) > math.radians(5):
+            if abs(turn) > _UPRIGHT:
                 patch = patch.turned(turn, centre, width)
                 centre = patch.centre
             elif abs(ratio - 1) < 0.05:

@@ -16,7 +16,8 @@ from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
-from numba import njit
+
+from inversefacenet.compilation import compiled, compiled_inline
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def vertex_normals(
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 @no_type_check
 def _fill(points: Any, triangles: Any, triangle: Any, barycentric: Any, inverse_depth: Any) -> None:
     height, width = triangle.shape
@@ -139,7 +140,7 @@ def _fill(points: Any, triangles: Any, triangle: Any, barycentric: Any, inverse_
                     barycentric[row, column, 2] = w2 * z2 * depth
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled_inline
 @no_type_check
 def _span(x0: Any, y0: Any, x1: Any, y1: Any, x2: Any, y2: Any, y: Any) -> Any:
     """Return the leftmost and rightmost x at which the triangle's outline crosses the row at y."""
@@ -161,7 +162,7 @@ def _span(x0: Any, y0: Any, x1: Any, y1: Any, x2: Any, y2: Any, y: Any) -> Any:
     return left, right
 
 
-@njit(cache=True, nogil=True)
+@compiled
 @no_type_check
 def _interpolate(triangle: Any, barycentric: Any, triangles: Any, attributes: Any, picture: Any) -> None:
     height, width = triangle.shape
@@ -177,7 +178,7 @@ def _interpolate(triangle: Any, barycentric: Any, triangles: Any, attributes: An
                 picture[row, column, channel] = total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 @no_type_check
 def _vertex_normals(vertices: Any, triangles: Any) -> Any:
     normals = np.zeros_like(vertices)

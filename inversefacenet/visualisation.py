@@ -126,6 +126,24 @@ def overlay(
     return picture
 
 
+def lay_over(
+    image: UInt8[np.ndarray, "height width 3"],
+    model: MorphableModel,
+    parameters: Parameters,
+    placement: Placement,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Lay a painted face over a picture.
+
+    Args:
+        image: The picture.
+        model: The face model.
+        parameters: The face.
+        placement: Image plane at unit distance to the picture's pixels.
+    """
+    figure = _Figure(model, *pose_and_shade(model, parameters), placement)
+    return _draw(image, figure, painted_only=True)
+
+
 def crop_overlay_picture(
     reconstruction: Reconstruction, size: int = PICTURE_SIZE
 ) -> UInt8[np.ndarray, "size size 3"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from pathlib import Path
+from typing import Any
 
 from inversefacenet.dlib_models import STOCK_PREDICTOR, weights_path
 from inversefacenet.errors import InputError
@@ -25,6 +26,16 @@ def detector_settings(predictor: Path | None = None) -> dict[str, str]:
         "predictor": file_digest(predictor or weights_path(STOCK_PREDICTOR)),
         "pillow": _version("pillow"),
     }
+
+
+def refinement_settings(steps: int) -> dict[str, Any]:
+    """Return what a refinement depends on beside our own code; without one nothing does.
+
+    Args:
+        steps: Most steps of each face; 0 for no refinement.
+    """
+    # Without one it says what runs of before refinements say: nothing.
+    return {"refine": steps or None, "numpy": _version("numpy") if steps else None}
 
 
 def _version(package: str) -> str:

@@ -67,6 +67,7 @@ class BatchRun:
         predictor: The landmark predictor's; likewise.
         faces: The largest face of each photo, or all.
         chunk: Photos that are done together.
+        refine: Most steps in which each face is refined.
 
     Raises:
         InputError: The output can't be written so, there are no photos, or a file can't be read.
@@ -85,15 +86,16 @@ class BatchRun:
         predictor: Path | None = None,
         faces: Literal["largest", "all"] = "all",
         chunk: int = CHUNK,
+        refine: int = 0,
     ) -> None:
         from inversefacenet.backends.onnx import default_model_path
-        from inversefacenet.batch.installation import detector_settings, file_digest
+        from inversefacenet.batch.installation import detector_settings, file_digest, refinement_settings
         from inversefacenet.batch.work import Setup
         from inversefacenet.morphable_model import MorphableModel
 
         if not photos:
             raise InputError("There are no photos.")
-        self.format: TableFormat = table_format(output)
+        self.format: TableFormat = table_format(output, refined=refine > 0)
         self.output = output
         self._parts = output.with_name(output.name + ".parts")
         self._record = output.with_name(output.name + ".run.json")
@@ -101,7 +103,7 @@ class BatchRun:
         model = MorphableModel.load(face_model) if face_model else MorphableModel.load_default()
         face_model = face_model and face_model.absolute()
         predictor = predictor and predictor.absolute()
-        self._setup = Setup(network, file_digest(network), face_model, model.digest, predictor, faces)
+        self._setup = Setup(network, file_digest(network), face_model, model.digest, predictor, faces, refine)
         self.photos = len(photos)
         self._chunks = [
             Chunk(number, tuple(photos[i : i + chunk]))
@@ -118,6 +120,7 @@ class BatchRun:
             "network": self._setup.network_digest,
             "face_model": model.digest,
             **detector_settings(predictor),
+            **refinement_settings(refine),
         }
 
     def record(self) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ One row is one face; a photo without one has a row that names its problem. Colum
     placement          image plane at unit distance to photo pixels: scale, x, y
     parameters         the 350 numbers (`inversefacenet.parameters`)
     quality            the answer's measures, confidence and verdict (`Reconstruction.assessment`)
+    quality_before     the same of the network's own answer; only in the table of a run that refines
 """
 
 from __future__ import annotations
@@ -81,17 +82,21 @@ class TableFormat(Protocol):
         ...
 
 
-def table_format(output: Path) -> TableFormat:
+def table_format(output: Path, *, refined: bool = False) -> TableFormat:
     """Choose the format by the file's ending.
+
+    Args:
+        output: The table's file.
+        refined: The rows are of refined faces, and say how good each was before.
 
     Raises:
         InputError: It is none of ours.
         MissingDependencyError: PyArrow isn't installed.
     """
     if output.suffix == ".jsonl":
-        return JsonLines()
+        return JsonLines(refined=refined)
     if output.suffix == ".parquet":
-        return Parquet()
+        return Parquet(refined=refined)
     raise InputError(f"{output}: results are written as .parquet or .jsonl.")
 
 
@@ -100,9 +105,15 @@ class JsonLines:
 
     suffix = ".jsonl"
 
+    def __init__(self, *, refined: bool = False) -> None:
+        self._refined = refined
+
     def encode(self, rows: Sequence[Row]) -> bytes:
         """Return the file of one part."""
-        return "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows).encode()
+        plain = [_plain(row) for row in rows]
+        if self._refined:
+            plain = [row | {"quality_before": row.get("quality_before")} for row in plain]
+        return "".join(json.dumps(row, allow_nan=False) + "\n" for row in plain).encode()
 
     def join(self, parts: Iterable[Path], output: Path) -> Counts:
         """Write all parts into one file; see `TableFormat.join`."""
@@ -123,9 +134,9 @@ class Parquet:
 
     suffix = ".parquet"
 
-    def __init__(self) -> None:
-        self._arrow, self._parquet = _import_pyarrow()
-        self._schema = self._make_schema()
+    def __init__(self, *, refined: bool = False) -> None:
+        self._arrow, self._parquet = import_pyarrow()
+        self._schema = self._make_schema(refined=refined)
 
     def encode(self, rows: Sequence[Row]) -> bytes:
         """Return the file of one part."""
@@ -157,8 +168,12 @@ class Parquet:
         if tables:
             yield self._arrow.concat_tables(tables)
 
-    def _make_schema(self) -> Any:
+    def _make_schema(self, *, refined: bool) -> Any:
         arrow = self._arrow
+        quality = arrow.struct(
+            {one.name: arrow.float64() for one in fields(Quality)}
+            | {"confidence": arrow.float64(), "verdict": arrow.string()}
+        )
         return arrow.schema(
             {
                 "photo": arrow.string(),
@@ -172,12 +187,26 @@ class Parquet:
                 "score": arrow.float32(),
                 "placement": arrow.list_(arrow.float64(), 3),
                 "parameters": arrow.list_(arrow.float32(), PARAMETER_COUNT),
-                "quality": arrow.struct(
-                    {one.name: arrow.float64() for one in fields(Quality)}
-                    | {"confidence": arrow.float64(), "verdict": arrow.string()}
-                ),
+                "quality": quality,
             }
+            | ({"quality_before": quality} if refined else {})
         )
+
+
+def parquet_rows(table: Path) -> Iterator[Row]:
+    """Yield the rows of a Parquet file, some hundred in memory at once.
+
+    Raises:
+        InputError: It is no Parquet file.
+        MissingDependencyError: PyArrow isn't installed.
+    """
+    arrow, parquet = import_pyarrow()
+    try:
+        with parquet.ParquetFile(table) as file:
+            for batch in file.iter_batches(512):
+                yield from batch.to_pylist()
+    except arrow.ArrowException as error:
+        raise InputError(f"{table} is no Parquet file, or a damaged one.") from error
 
 
 def _plain(row: Row) -> Row:
@@ -189,7 +218,12 @@ def _plain(row: Row) -> Row:
     return plain
 
 
-def _import_pyarrow() -> tuple[ModuleType, ModuleType]:
+def import_pyarrow() -> tuple[ModuleType, ModuleType]:
+    """Return PyArrow and its module for Parquet.
+
+    Raises:
+        MissingDependencyError: It isn't installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet

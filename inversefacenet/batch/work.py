@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from inversefacenet.backends.onnx import OnnxBackend
 from inversefacenet.batch.engines import CRASHED
+from inversefacenet.confidence import quality_block
 from inversefacenet.errors import BackendError, FaceModelError, InverseFaceNetError, MissingDependencyError
 from inversefacenet.image import load_photo
 from inversefacenet.landmarks import FaceDetector
@@ -36,6 +37,7 @@ class Setup:
         face_model_digest: What it must have.
         predictor: The landmark predictor's file; None for the one that is installed.
         faces: The largest face of each photo, or all.
+        refine: Most steps in which each face is refined.
     """
 
     network: Path
@@ -44,6 +46,7 @@ class Setup:
     face_model_digest: str
     predictor: Path | None
     faces: Literal["largest", "all"]
+    refine: int = 0
 
 
 @lru_cache(maxsize=1)
@@ -88,9 +91,9 @@ def work(setup: Setup, photos: tuple[str, ...]) -> list[Row]:
             if found is not None:
                 pending.append((row, found))
             if len(pending) == FACES_AT_ONCE:
-                _answer(pipeline, pending)
+                _answer(pipeline, setup, pending)
                 pending = []
-    _answer(pipeline, pending)
+    _answer(pipeline, setup, pending)
     return rows
 
 
@@ -122,7 +125,7 @@ def _find(pipeline: Reconstructor, setup: Setup, photo: str) -> Iterator[tuple[R
         )
 
 
-def _answer(pipeline: Reconstructor, pending: list[tuple[Row, FoundFace]]) -> None:
+def _answer(pipeline: Reconstructor, setup: Setup, pending: list[tuple[Row, FoundFace]]) -> None:
     """Complete rows by what the network answers."""
     if not pending:
         return
@@ -130,18 +133,23 @@ def _answer(pipeline: Reconstructor, pending: list[tuple[Row, FoundFace]]) -> No
     for (row, face), theta in zip(pending, pipeline.infer(found), strict=True):
         try:
             (reconstruction,) = pipeline.finish([face], theta[None])
+            if setup.refine:
+                reconstruction = pipeline.refine(reconstruction, setup.refine)
             row.update(_answers(reconstruction))
         except Exception as error:  # see _find
             row.update(failure(row["photo"], *_problem(error)) | {"face": row["face"], "faces": row["faces"]})
 
 
 def _answers(reconstruction: Reconstruction) -> Row:
-    placement = reconstruction.photo_placement
-    return {
+    placement, before = reconstruction.photo_placement, reconstruction.before
+    answers: Row = {
         "placement": [float(placement.scale), *(float(value) for value in placement.offset)],
         "parameters": reconstruction.parameters.vector(),
         "quality": reconstruction.assessment(),
     }
+    if before is not None:
+        answers["quality_before"] = quality_block(before, reconstruction.confidence)
+    return answers
 
 
 def failure(photo: str, problem: str, message: str) -> Row:

@@ -1,4 +1,4 @@
-"""The command line: `inversefacenet reconstruct`, `batch`, `render` and `sample`.
+"""The command line: `inversefacenet reconstruct`, `edit`, `batch`, `track`, `render` and others.
 
 Exit codes: 0 all went well; 1 something failed (of many photos: at least one); 2 the command itself is
 wrong; 130 interrupted. Results go to standard output, problems and progress to standard error.
@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 from inversefacenet import __version__
-from inversefacenet.cli import batch, import_model, reconstruct, render, sample
+from inversefacenet.cli import batch, edit, import_model, reconstruct, render, sample, sheet, track
 from inversefacenet.cli.output import complain, describe
 
 EXIT_OK = 0
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show where an error comes from")
-    for command in (reconstruct, batch, render, sample, import_model):
+    for command in (reconstruct, edit, batch, track, render, sample, sheet, import_model):
         command.add_parser(commands, common)
     return parser
 

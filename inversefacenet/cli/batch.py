@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inversefacenet.batch.engines import ENGINES, make_engine
-from inversefacenet.cli.output import add_face_model_option, positive, progress, say
+from inversefacenet.cli.output import (
+    add_face_model_option,
+    add_refine_option,
+    load_face_model,
+    positive,
+    progress,
+    say,
+)
+from inversefacenet.cli.sheet import ROWS
 
 if TYPE_CHECKING:
     from inversefacenet.batch.engines import Engine
@@ -38,6 +46,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         default="all",
         help="which faces of each photo (default: %(default)s)",
     )
+    add_refine_option(parser)
     parser.add_argument(
         "--engine",
         choices=ENGINES,
@@ -67,6 +76,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--landmark-predictor", type=Path, metavar="FILE", help="of 68 points; by default the installed one"
     )
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE",
+        help="show the table as a page (.html) or a picture (.png) too; see `inversefacenet sheet`",
+    )
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -78,7 +93,10 @@ def run(options: argparse.Namespace) -> int:
     """
     from inversefacenet.batch.photos import photos_named
     from inversefacenet.batch.run import BatchRun
+    from inversefacenet.batch.sheet import check_sheet, write_sheet
 
+    if options.sheet is not None:
+        check_sheet(options.sheet, ROWS)
     started = time.perf_counter()
     batch = BatchRun(
         photos_named(options.photos, options.list),
@@ -88,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
         predictor=options.landmark_predictor,
         faces=options.faces,
         chunk=options.chunk,
+        refine=options.refine,
     )
     record = batch.record()
     before, repeated = batch.photos, 0
@@ -103,6 +122,8 @@ def run(options: argparse.Namespace) -> int:
                 pass
             record = batch.finish()
         repeated = engine.repeated
+    if options.sheet is not None:
+        write_sheet(options.output, options.sheet, limit=ROWS, model=load_face_model(options.face_model))
     for problem, count in record["problems"].items():
         say(f"{problem}: {count}")
     say(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,6 +21,7 @@ Item = TypeVar("Item")
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 MESH_FORMATS: Final = ("glb", "obj", "ply")
 LARGEST_PICTURE: Final = 8192
+MOST_REFINE: Final = 30
 
 
 def complain(message: str) -> None:
@@ -58,6 +59,17 @@ def progress(items: Iterable[Item], total: int, unit: str) -> Iterable[Item]:
         return items
     bar: Iterable[Item] = tqdm(items, total=total, unit=unit, file=sys.stderr, leave=False)
     return bar
+
+
+def measures_line(quality: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> str:
+    """Return the measures of a face, each as `before->after` if the face is refined."""
+    words = []
+    for name, digits in (("photometric", 1), ("iou", 3), ("landmark", 2)):
+        # Of a crop without landmarks nobody knows their distance.
+        blocks = [block for block in (before, quality) if block is not None and name in block]
+        if blocks:
+            words.append(f"{name}=" + "->".join(f"{block[name]:.{digits}f}" for block in blocks))
+    return " ".join(words)
 
 
 def write_picture(picture: UInt8[np.ndarray, "height width 3"], path: Path) -> Path:
@@ -108,6 +120,17 @@ def positive(text: str) -> int:
     return number
 
 
+def refinement_steps(text: str) -> int:
+    """Parse the most steps of a refinement."""
+    try:
+        steps = int(text)
+    except ValueError:
+        steps = -1
+    if not 0 <= steps <= MOST_REFINE:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 to {MOST_REFINE}")
+    return steps
+
+
 def picture_size(text: str) -> int:
     """Parse a picture's side in pixels."""
     size = positive(text)
@@ -123,20 +146,49 @@ def add_face_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_mesh_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a mesh is made of."""
+def add_refine_option(parser: argparse.ArgumentParser) -> None:
+    """Add --refine."""
+    parser.add_argument(
+        "--refine",
+        type=refinement_steps,
+        default=0,
+        metavar="N",
+        help="refine each face in at most so many steps, up to 30, until its rendering explains the photo; "
+        "some 0.1 s each (default: %(default)s)",
+    )
+
+
+def add_mesh_options(parser: argparse.ArgumentParser, *, photo: bool = False) -> None:
+    """Add what a mesh is made of.
+
+    Args:
+        parser: A command's parser.
+        photo: Whether there is a photo, which a mesh may show, or lie over.
+    """
     parser.add_argument(
         "--mesh-colours",
-        choices=("reflectance", "shaded"),
+        choices=("reflectance", "shaded", *(["photo"] if photo else [])),
         default="reflectance",
-        help="skin colours without light, or as lit in the photo (default: %(default)s)",
+        help="skin colours without light, or as lit in the photo"
+        + (", or the photo itself as a texture" if photo else "")
+        + " (default: %(default)s)",
     )
     parser.add_argument(
         "--mesh-space",
-        choices=("model", "camera"),
+        choices=("model", "camera", *(["photo"] if photo else [])),
         default="model",
-        help="the head looking straight ahead, or turned as in the photo (default: %(default)s)",
+        help="the head looking straight ahead, or turned as in the photo"
+        + (", or in the photo's own pixels" if photo else "")
+        + " (default: %(default)s)",
     )
+    if photo:
+        parser.add_argument(
+            "--texture-size",
+            type=positive,
+            default=1024,
+            metavar="N",
+            help="side of the photo's texture in texels, 256 to 4096 (default: %(default)s)",
+        )
 
 
 def load_face_model(path: Path | None) -> MorphableModel:

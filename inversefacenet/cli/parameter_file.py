@@ -47,7 +47,7 @@ def reconstruction_document(
     index: int,
     count: int,
 ) -> dict[str, Any]:
-    """Return all that is known of a reconstructed face.
+    """Return all that is known of a reconstructed face, and of how good it was if it is refined.
 
     Coordinates are continuous pixels of the upright photo, x right and y down.
 
@@ -58,8 +58,10 @@ def reconstruction_document(
         index: The face's number, from 1, by size.
         count: How many faces of the photo were reconstructed.
     """
-    face, rendering = reconstruction.face, reconstruction.rendering
-    return parameter_document(reconstruction.parameters, reconstruction.model) | {
+    from inversefacenet.confidence import quality_block
+
+    face, rendering, before = reconstruction.face, reconstruction.rendering, reconstruction.before
+    document = parameter_document(reconstruction.parameters, reconstruction.model) | {
         "network": {"backend": backend.name, "digest": backend.digest},
         "photo": dict(photo),
         "face": {
@@ -77,6 +79,14 @@ def reconstruction_document(
         },
         "quality": reconstruction.assessment(),
     }
+    if before is not None:
+        document["quality_before"] = quality_block(before, reconstruction.confidence)
+    return document
+
+
+def qualities_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a parameter file's quality, and the one from before if it is refined."""
+    return {name: document[name] for name in ("quality", "quality_before") if name in document}
 
 
 def write_document(document: Mapping[str, Any], path: Path) -> Path:

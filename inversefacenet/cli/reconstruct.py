@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 from inversefacenet.cli.output import (
     add_face_model_option,
     add_mesh_options,
+    add_refine_option,
     complain,
     describe,
     load_face_model,
+    measures_line,
     mesh_formats,
     picture_size,
     progress,
     say,
     write_picture,
 )
-from inversefacenet.cli.parameter_file import reconstruction_document, write_document
+from inversefacenet.cli.parameter_file import qualities_of, reconstruction_document, write_document
 from inversefacenet.cli.server import add_server_options, open_client
 from inversefacenet.errors import InverseFaceNetError
 
@@ -63,7 +65,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="FORMATS",
         help="mesh files to write: some of glb,obj,ply, or none (default: glb)",
     )
-    add_mesh_options(parser)
+    add_mesh_options(parser, photo=True)
+    add_refine_option(parser)
     parser.add_argument(
         "--size",
         type=picture_size,
@@ -174,6 +177,8 @@ def reconstruct_photo(
 
     image = load_photo(photo)
     found = reconstructor.reconstruct(image, options.faces)
+    if options.refine:
+        found = [reconstructor.refine(one, options.refine) for one in found]
     facts = {"name": photo.name, "width": image.shape[1], "height": image.shape[0]}
     answers = []
     for index, reconstruction in enumerate(found, start=1):
@@ -187,7 +192,7 @@ def reconstruct_photo(
                 "photo": str(photo),
                 "face": index,
                 "faces": len(found),
-                "quality": document["quality"],
+                **qualities_of(document),
                 "files": [str(file) for file in files],
             }
         )
@@ -203,7 +208,7 @@ def write_files(
 
     files: list[Path] = []
     if options.mesh:
-        mesh = mesh_of(reconstruction, options.mesh_space, options.mesh_colours)
+        mesh = mesh_of(reconstruction, options.mesh_space, options.mesh_colours, image, options.texture_size)
         for file_format in options.mesh:
             files += write_mesh(mesh, _beside(base, f".{file_format}"))
     pictures = {
@@ -245,8 +250,7 @@ def _report_face(answer: dict[str, Any], *, as_json: bool) -> None:
     sure = f" confidence={quality['confidence']:.2f} {quality['verdict']}" if "confidence" in quality else ""
     say(
         f"{answer['photo']}: face {answer['face']} of {answer['faces']}"
-        f" photometric={quality['photometric']:.1f} iou={quality['iou']:.3f}"
-        f" landmark={quality['landmark']:.2f}{sure}"
+        f" {measures_line(quality, answer.get('quality_before'))}{sure}"
     )
     for file in answer["files"]:
         say(f"  {file}")

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inversefacenet import __version__
 from inversefacenet.cli.output import complain, say
-from inversefacenet.cli.parameter_file import FORMAT_VERSION, read_parameters, write_document
+from inversefacenet.cli.parameter_file import FORMAT_VERSION, qualities_of, read_parameters, write_document
 from inversefacenet.cli.remote_files import mesh_format, write_mesh_content, write_picture_content
 from inversefacenet.cli.server import open_client, same_face_model
 from inversefacenet.errors import ExportError, ImageError, ParameterError
 
 if TYPE_CHECKING:
-    from inversefacenet.client import Client, ReconstructedFace, ReconstructionResult
+    from inversefacenet.client import Client, FaceQuality, ReconstructedFace, ReconstructionResult
+    from inversefacenet.client.requests import MeshFormat
     from inversefacenet.morphable_model import MorphableModel
 
 PHOTOS_AT_ONCE: Final = 4
@@ -73,7 +74,7 @@ class RemotePhotos:
                     "photo": str(photo),
                     "face": index,
                     "faces": len(result.faces),
-                    "quality": document["quality"],
+                    **qualities_of(document),
                     "files": [str(file) for file in files],
                 }
             )
@@ -89,7 +90,9 @@ class RemotePhotos:
                 mesh_format=options.mesh[0] if options.mesh else "glb",
                 mesh_space=options.mesh_space,
                 mesh_colours=options.mesh_colours,
+                texture_size=options.texture_size if options.mesh_colours == "photo" else None,
                 size=options.size,
+                refine=options.refine,
             )
         except ImageError as error:
             # The server doesn't know what the file is called here.
@@ -115,7 +118,7 @@ class RemotePhotos:
         }
         if self._face_model is not None:
             facts["model_landmarks68"] = model_landmarks(self._face_model, face)
-        return {
+        document = {
             "format_version": FORMAT_VERSION,
             "software": f"inversefacenet {__version__}",
             "face_model": asdict(model.face_model),
@@ -128,8 +131,11 @@ class RemotePhotos:
                 "crop": _placement(to_photo.then(to_crop)),
                 "photo_to_crop": _placement(to_crop),
             },
-            "quality": {name: value for name, value in asdict(face.quality).items() if value is not None},
+            "quality": _known(face.quality),
         }
+        if face.quality_before is not None:
+            document["quality_before"] = _known(face.quality_before)
+        return document
 
     def _write_files(
         self, photo: Path, result: ReconstructionResult, face: ReconstructedFace, base: Path
@@ -140,17 +146,14 @@ class RemotePhotos:
             if number == 0 and face.mesh is not None:
                 content = face.mesh.content
             else:
-                content = client.render(
-                    face.parameters,
-                    mesh_format=form,
-                    mesh_space=options.mesh_space,
-                    mesh_colours=options.mesh_colours,
-                )
+                content = self._further_mesh(photo, face, form)
             files += write_mesh_content(content, _beside(base, f".{form}"))
         overlay = result.overlay
         if len(result.faces) > 1:
             # The answer's own shows all faces; here each has one to itself.
-            alone = client.reconstruct(photo, landmarks=face.landmarks, parts=("overlay",))
+            alone = client.reconstruct(
+                photo, landmarks=face.landmarks, parts=("overlay",), refine=options.refine
+            )
             overlay = alone.overlay
         pictures = {"rendering": face.rendering, "overlay": overlay, "contours": face.contours}
         for what, picture in pictures.items():
@@ -161,6 +164,31 @@ class RemotePhotos:
             geometry = client.render(face.parameters, geometry=True)
             files.append(_write(geometry, _beside(base, ".geometry.png")))
         return files
+
+    def _further_mesh(self, photo: Path, face: ReconstructedFace, form: MeshFormat) -> bytes:
+        """Return a face's mesh in another format than the answer's."""
+        options = self._options
+        if "photo" not in (options.mesh_space, options.mesh_colours):
+            return self._client.render(
+                face.parameters,
+                mesh_format=form,
+                mesh_space=options.mesh_space,
+                mesh_colours=options.mesh_colours,
+            )
+        again = self._client.reconstruct(
+            photo,
+            landmarks=face.landmarks,
+            parts=("mesh",),
+            mesh_format=form,
+            mesh_space=options.mesh_space,
+            mesh_colours=options.mesh_colours,
+            texture_size=options.texture_size if options.mesh_colours == "photo" else None,
+            refine=options.refine,
+        )
+        mesh = again.faces[0].mesh
+        if mesh is None:
+            raise ExportError("The server sent no mesh.")
+        return mesh.content
 
 
 def render(options: argparse.Namespace) -> int:
@@ -200,6 +228,10 @@ def model_landmarks(model: MorphableModel, face: ReconstructedFace) -> list[list
     points = landmark_points(model, turned, float(parameters.rotation[2]))
     placed = Placement(face.placement.scale, face.placement.offset).apply(points)
     return [[float(x), float(y)] for x, y in placed]
+
+
+def _known(quality: FaceQuality) -> dict[str, Any]:
+    return {name: value for name, value in asdict(quality).items() if value is not None}
 
 
 def _placement(placement: Any) -> dict[str, Any]:

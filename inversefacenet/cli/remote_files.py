@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FORMATS: Final[tuple[MeshFormat, ...]] = ("glb", "obj", "ply")
 _OBJ_LIBRARY: Final = re.compile(rb"^mtllib .*$", re.M)
+_OBJ_TEXTURE: Final = re.compile(rb"^map_Kd .*$", re.M)
 
 
 def mesh_format(path: Path) -> MeshFormat:
@@ -32,7 +33,7 @@ def mesh_format(path: Path) -> MeshFormat:
 
 
 def write_mesh_content(content: bytes, path: Path) -> list[Path]:
-    """Write a mesh that a server sent; OBJ is unpacked, its MTL beside it, both named after the path.
+    """Write a mesh that a server sent; OBJ is unpacked, MTL and texture beside it, all named after the path.
 
     Raises:
         ExportError: If an archive isn't what it should be.
@@ -43,14 +44,19 @@ def write_mesh_content(content: bytes, path: Path) -> list[Path]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = {Path(name).suffix: archive.read(name) for name in archive.namelist()}
-        mesh, material = members[".obj"], members[".mtl"]
+        mesh, material, texture = members[".obj"], members[".mtl"], members.get(".jpg")
     except (zipfile.BadZipFile, KeyError) as error:
         raise ExportError("The server sent no archive of OBJ and MTL.") from error
     # A name with a space in it would end there for many readers.
     library = path.with_name(f"{path.stem.replace(' ', '_')}.mtl")
     path.write_bytes(_OBJ_LIBRARY.sub(lambda _: b"mtllib " + library.name.encode(), mesh, count=1))
-    library.write_bytes(material)
-    return [path, library]
+    if texture is None:
+        library.write_bytes(material)
+        return [path, library]
+    picture = library.with_suffix(".jpg")
+    library.write_bytes(_OBJ_TEXTURE.sub(lambda _: b"map_Kd " + picture.name.encode(), material, count=1))
+    picture.write_bytes(texture)
+    return [path, library, picture]
 
 
 def write_picture_content(content: bytes, path: Path) -> Path:

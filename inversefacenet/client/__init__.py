@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from inversefacenet.client.address import Tls
 from inversefacenet.client.async_client import AsyncClient
+from inversefacenet.client.edits import EditedFace, EditOptions, EditResult, EditSettings, ExpressionUnit
 from inversefacenet.client.errors import (
     ConnectionSettingsError,
     ServerError,
@@ -37,14 +38,22 @@ from inversefacenet.client.results import (
     ReconstructionResult,
 )
 from inversefacenet.client.sync_client import Client
+from inversefacenet.client.tracking import Frame, FrameAnswer
 
 __all__ = [
     "AsyncClient",
     "Client",
     "ConnectionSettingsError",
+    "EditOptions",
+    "EditResult",
+    "EditSettings",
+    "EditedFace",
+    "ExpressionUnit",
     "FaceModel",
     "FaceQuality",
     "File",
+    "Frame",
+    "FrameAnswer",
     "Model",
     "Photo",
     "PhotoOptions",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 from jaxtyping import Float
 
 from inversefacenet.client.address import Tls
 from inversefacenet.client.connection import Entry, check_timeout, make_setup, open_async_connection
+from inversefacenet.client.edits import EditOptions, EditResult, EditSettings, EditSpec, Other, edit_job
 from inversefacenet.client.errors import ServiceUnavailableError
 from inversefacenet.client.many import Limits, Outcome, reconstruct_many_async
 from inversefacenet.client.requests import (
@@ -30,8 +31,19 @@ from inversefacenet.client.requests import (
 from inversefacenet.client.results import Model, ReconstructionResult
 from inversefacenet.client.retry import Deadline, OnWait, RefusedError, with_retries_async
 from inversefacenet.client.sync_client import IN_FLIGHT
+from inversefacenet.client.tracking import (
+    AsyncFrameConnection,
+    Frame,
+    FrameAnswer,
+    TrackOptions,
+    each_frame,
+    over_grpc,
+)
 from inversefacenet.errors import InverseFaceNetError
 from inversefacenet.parameters import Parameters
+
+if TYPE_CHECKING:
+    from inversefacenet.editing import Edit
 
 Answer = TypeVar("Answer")
 
@@ -130,6 +142,39 @@ class AsyncClient:
         job = render_job(parameters, mesh_format, mesh_space, mesh_colours, size, geometry, background)
         return await self._ask(lambda deadline: self._connection.render(job, deadline), timeout)
 
+    async def edit(
+        self,
+        photo: Photo,
+        edits: Iterable[EditSpec | Edit],
+        *,
+        others: Mapping[str, Other] | None = None,
+        timeout: float | None = None,
+        **settings: Unpack[EditSettings],
+    ) -> EditResult:
+        """Edit the faces of a photo; see `Client.edit`."""
+        # Photos may be files.
+        job = await asyncio.to_thread(edit_job, photo, edits, others, **settings)
+        return await self._ask(lambda deadline: self._connection.edit(job, deadline), timeout)
+
+    async def edit_options(self, *, timeout: float | None = None) -> EditOptions:
+        """Return what edits may name at the server: lights and units of expression."""
+        return await self._ask(lambda deadline: self._connection.edit_options(deadline), timeout)
+
+    def track(
+        self,
+        frames: Iterable[Frame] | AsyncIterable[Frame],
+        *,
+        minimum_size: float | None = None,
+        least_confidence: float | None = None,
+        single_frames: bool = False,
+    ) -> AsyncIterator[FrameAnswer]:
+        """Follow the face of a video; see `Client.track`."""
+        self._check_open()
+        if not isinstance(self._connection, AsyncFrameConnection):
+            raise over_grpc()
+        options = TrackOptions(minimum_size, least_confidence, single_frames)
+        return self._connection.track(each_frame(frames), options)
+
     async def models(self, *, timeout: float | None = None) -> tuple[Model, ...]:
         """Return the networks that answer at the server."""
         return await self._ask(lambda deadline: self._connection.models(deadline), timeout)
@@ -161,9 +206,12 @@ class AsyncClient:
         deadline = Deadline.after(self._seconds(timeout))
         return await with_retries_async(attempt, deadline, self._setup.retries, self._setup.on_wait)
 
-    def _seconds(self, timeout: float | None) -> float:
+    def _check_open(self) -> None:
         if self._closed:
             raise ServiceUnavailableError("This client is closed: make a new one.")
+
+    def _seconds(self, timeout: float | None) -> float:
+        self._check_open()
         return self._timeout if timeout is None else check_timeout(timeout)
 
 

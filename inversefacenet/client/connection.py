@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
 from inversefacenet.client.address import Address, Tls, check_key, read_address
+from inversefacenet.client.edits import EditJob, EditOptions, EditResult
 from inversefacenet.client.errors import ConnectionSettingsError
 from inversefacenet.client.requests import PhotoJob, RenderJob
 from inversefacenet.client.results import Model, ReconstructionResult
@@ -205,6 +206,14 @@ class Connection(Protocol):
         """Draw a face."""
         ...
 
+    def edit(self, job: EditJob, deadline: Deadline) -> EditResult:
+        """Edit a photo's faces."""
+        ...
+
+    def edit_options(self, deadline: Deadline) -> EditOptions:
+        """List what edits may name."""
+        ...
+
     def models(self, deadline: Deadline) -> tuple[Model, ...]:
         """List the networks."""
         ...
@@ -234,6 +243,14 @@ class AsyncConnection(Protocol):
 
     async def render(self, job: RenderJob, deadline: Deadline) -> bytes:
         """Draw a face."""
+        ...
+
+    async def edit(self, job: EditJob, deadline: Deadline) -> EditResult:
+        """Edit a photo's faces."""
+        ...
+
+    async def edit_options(self, deadline: Deadline) -> EditOptions:
+        """List what edits may name."""
         ...
 
     async def models(self, deadline: Deadline) -> tuple[Model, ...]:

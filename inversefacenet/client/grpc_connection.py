@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import Any, Final
 
 from grpc_health.v1 import health_pb2
 
 from inversefacenet import __version__
+from inversefacenet.client import grpc_edits as edits
 from inversefacenet.client import grpc_messages as messages
+from inversefacenet.client import grpc_tracking as tracking
 from inversefacenet.client.address import Tls
 from inversefacenet.client.connection import Setup
+from inversefacenet.client.edits import EditJob, EditOptions, EditResult
 from inversefacenet.client.grpc_errors import failure_of, request_id_of
 from inversefacenet.client.grpc_lanes import AsyncGrpcLane, GrpcLane
 from inversefacenet.client.grpc_methods import Methods
 from inversefacenet.client.requests import PhotoJob, RenderJob
 from inversefacenet.client.results import Model, ReconstructionResult
 from inversefacenet.client.retry import Deadline, RefusedError
+from inversefacenet.client.tracking import Frame, FrameAnswer, TrackOptions
 from inversefacenet.errors import InverseFaceNetError
-from inversefacenet.v1 import model_pb2
+from inversefacenet.v1 import editing_pb2, model_pb2
 
 CHANNEL: Final = (
     # Answers with the meshes of many faces are larger than any photo.
@@ -68,6 +73,17 @@ class GrpcConnection:
         answer, _ = self._call(self._methods.render, messages.render_request(job), deadline)
         return messages.rendering_of(answer)
 
+    def edit(self, job: EditJob, deadline: Deadline) -> EditResult:
+        """Edit a photo's faces."""
+        answer, call = self._call(self._methods.edit, edits.edit_request(job), deadline)
+        return edits.edit_of(answer, request_id_of(call.trailing_metadata()))
+
+    def edit_options(self, deadline: Deadline) -> EditOptions:
+        """List what edits may name."""
+        request = editing_pb2.GetEditOptionsRequest()
+        answer, _ = self._call(self._methods.edit_options, request, deadline, free=True)
+        return edits.options_of(answer)
+
     def models(self, deadline: Deadline) -> tuple[Model, ...]:
         """List the networks."""
         answer, _ = self._call(self._methods.models, model_pb2.ListModelsRequest(), deadline, free=True)
@@ -81,6 +97,11 @@ class GrpcConnection:
     def lane(self, in_flight: int) -> GrpcLane:
         """Open a stream for many photos."""
         return GrpcLane(self._methods.stream, self._metadata, _failure)
+
+    def track(self, frames: Iterator[Frame], options: TrackOptions) -> Iterator[FrameAnswer]:
+        """Send a video's frames; see `tracking.FrameConnection`."""
+        method, error = self._methods.track, self._grpc.RpcError
+        return tracking.track(method, frames, options, self._metadata, _failure, error)
 
     def close(self) -> None:
         """Close the channel."""
@@ -145,6 +166,17 @@ class AsyncGrpcConnection:
         answer, _ = await self._call(self._methods.render, messages.render_request(job), deadline)
         return messages.rendering_of(answer)
 
+    async def edit(self, job: EditJob, deadline: Deadline) -> EditResult:
+        """Edit a photo's faces."""
+        answer, call = await self._call(self._methods.edit, edits.edit_request(job), deadline)
+        return edits.edit_of(answer, request_id_of(await call.trailing_metadata()))
+
+    async def edit_options(self, deadline: Deadline) -> EditOptions:
+        """List what edits may name."""
+        request = editing_pb2.GetEditOptionsRequest()
+        answer, _ = await self._call(self._methods.edit_options, request, deadline, free=True)
+        return edits.options_of(answer)
+
     async def models(self, deadline: Deadline) -> tuple[Model, ...]:
         """List the networks."""
         answer, _ = await self._call(self._methods.models, model_pb2.ListModelsRequest(), deadline, free=True)
@@ -158,6 +190,11 @@ class AsyncGrpcConnection:
     def lane(self, in_flight: int) -> AsyncGrpcLane:
         """Open a stream for many photos."""
         return AsyncGrpcLane(self._methods.stream, self._metadata, _failure)
+
+    def track(self, frames: AsyncIterator[Frame], options: TrackOptions) -> AsyncIterator[FrameAnswer]:
+        """Send a video's frames; see `tracking.AsyncFrameConnection`."""
+        method, error = self._methods.track, self._grpc.RpcError
+        return tracking.track_async(method, frames, options, self._metadata, _failure, error)
 
     async def close(self) -> None:
         """Close the channel."""

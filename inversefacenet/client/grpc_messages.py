@@ -58,14 +58,15 @@ def reconstruct_request(job: PhotoJob) -> reconstruction_pb2.ReconstructRequest:
         message.minimum_size = job.minimum_size
     if job.size is not None:
         message.picture_size = job.size
+    if job.refine is not None:
+        message.refine_iterations = job.refine
     return message
 
 
 def render_request(job: RenderJob) -> rendering_pb2.RenderRequest:
     """Return a face to draw as a message."""
-    groups = {name: getattr(job.parameters, name).ravel().tolist() for name in GROUPS}
     message = rendering_pb2.RenderRequest(
-        parameters=parameters_pb2.FaceParameters(**groups),
+        parameters=parameters_message(job.parameters),
         output=rendering_pb2.RENDER_OUTPUT_PICTURE if job.mesh is None else rendering_pb2.RENDER_OUTPUT_MESH,
         mesh=_mesh_options(job.mesh or MeshOptions()),
         transparent=job.background is None,
@@ -87,6 +88,8 @@ def _mesh_options(mesh: MeshOptions) -> output_pb2.MeshOptions:
         message.space = output_pb2.MeshSpace.Value(f"MESH_SPACE_{mesh.space.upper()}")
     if mesh.colours is not None:
         message.colours = output_pb2.MeshColours.Value(f"MESH_COLOURS_{mesh.colours.upper()}")
+    if mesh.texture_size is not None:
+        message.texture_size = mesh.texture_size
     return message
 
 
@@ -99,7 +102,7 @@ def reconstruction_of(
         UnexpectedAnswerError: If there are none, or one isn't complete.
     """
     try:
-        faces = tuple(_face(face) for face in message.faces)
+        faces = tuple(face_of(face) for face in message.faces)
     except (InverseFaceNetError, ValueError) as error:
         raise UnexpectedAnswerError(f"The server's answer can't be read: {error}") from error
     if not faces:
@@ -117,16 +120,19 @@ def reconstruction_of(
     )
 
 
-def _face(face: reconstruction_pb2.Face) -> ReconstructedFace:
-    placement, quality = face.placement, face.quality
+def face_of(face: reconstruction_pb2.Face) -> ReconstructedFace:
+    """Read a face.
+
+    Raises:
+        InverseFaceNetError: If it isn't complete.
+        ValueError: If its landmarks aren't.
+    """
+    placement = face.placement
     landmarks = np.array(face.landmarks68, np.float32).reshape(68, 2) if face.landmarks68 else None
-    theta = np.array([number for name in GROUPS for number in getattr(face.parameters, name)], np.float32)
-    if len(theta) != PARAMETER_COUNT:
-        raise UnexpectedAnswerError(f"The server's answer holds {len(theta)} parameters of a face.")
     return ReconstructedFace(
         box=(face.box.left, face.box.top, face.box.right, face.box.bottom),
         score=face.score if face.HasField("score") else None,
-        parameters=Parameters.from_vector(theta),
+        parameters=parameters_of(face.parameters),
         placement=Placement(
             camera_distance=placement.camera_distance,
             scale=placement.scale,
@@ -134,20 +140,44 @@ def _face(face: reconstruction_pb2.Face) -> ReconstructedFace:
             crop_scale=placement.crop_scale,
             crop_offset=(placement.crop_offset.x, placement.crop_offset.y),
         ),
-        quality=FaceQuality(
-            photometric=quality.photometric,
-            photometric_visible=quality.photometric_visible,
-            iou=quality.iou,
-            iou_hull=quality.iou_hull,
-            landmark=quality.landmark if quality.HasField("landmark") else None,
-            nme=quality.nme if quality.HasField("nme") else None,
-            confidence=quality.confidence if quality.HasField("confidence") else None,
-            verdict=_VERDICTS.get(quality.verdict),
-        ),
+        quality=quality_of(face.quality),
+        quality_before=quality_of(face.quality_before) if face.HasField("quality_before") else None,
         landmarks=landmarks,
         mesh=_file(face, "mesh"),
         rendering=_file(face, "rendering"),
         contours=_file(face, "contours"),
+    )
+
+
+def parameters_of(message: parameters_pb2.FaceParameters) -> Parameters:
+    """Read the 350 numbers of a face.
+
+    Raises:
+        UnexpectedAnswerError: If there are more or less.
+    """
+    theta = np.array([number for name in GROUPS for number in getattr(message, name)], np.float32)
+    if len(theta) != PARAMETER_COUNT:
+        raise UnexpectedAnswerError(f"The server's answer holds {len(theta)} parameters of a face.")
+    return Parameters.from_vector(theta)
+
+
+def parameters_message(parameters: Parameters) -> parameters_pb2.FaceParameters:
+    """Return the 350 numbers of a face as a message."""
+    groups = {name: getattr(parameters, name).ravel().tolist() for name in GROUPS}
+    return parameters_pb2.FaceParameters(**groups)
+
+
+def quality_of(quality: reconstruction_pb2.FaceQuality) -> FaceQuality:
+    """Read the measures of a face."""
+    return FaceQuality(
+        photometric=quality.photometric,
+        photometric_visible=quality.photometric_visible,
+        iou=quality.iou,
+        iou_hull=quality.iou_hull,
+        landmark=quality.landmark if quality.HasField("landmark") else None,
+        nme=quality.nme if quality.HasField("nme") else None,
+        confidence=quality.confidence if quality.HasField("confidence") else None,
+        verdict=_VERDICTS.get(quality.verdict),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from grpc_health.v1 import health_pb2
 
-from inversefacenet.v1 import model_pb2, reconstruction_pb2, rendering_pb2
+from inversefacenet.v1 import editing_pb2, model_pb2, reconstruction_pb2, rendering_pb2, tracking_pb2
 
 _PACKAGE: Final = "/inversefacenet.v1."
 
@@ -41,6 +41,24 @@ class Methods:
             f"{_PACKAGE}RenderingService/Render",
             rendering_pb2.RenderRequest,
             rendering_pb2.RenderResponse,
+        )
+        self.edit = method(
+            unary,
+            f"{_PACKAGE}EditingService/Edit",
+            editing_pb2.EditRequest,
+            editing_pb2.EditResponse,
+        )
+        self.edit_options = method(
+            unary,
+            f"{_PACKAGE}EditingService/GetEditOptions",
+            editing_pb2.GetEditOptionsRequest,
+            editing_pb2.GetEditOptionsResponse,
+        )
+        self.track = method(
+            channel.stream_stream,
+            f"{_PACKAGE}TrackingService/Track",
+            tracking_pb2.TrackRequest,
+            tracking_pb2.TrackResponse,
         )
         self.models = method(
             unary,

@@ -19,6 +19,8 @@ PartName = Literal["mesh", "rendering", "overlay", "contours"]
 MeshFormat = Literal["glb", "obj", "ply"]
 MeshSpace = Literal["model", "camera"]
 MeshColours = Literal["reflectance", "shaded"]
+PhotoMeshSpace = Literal["model", "camera", "photo"]
+PhotoMeshColours = Literal["reflectance", "shaded", "photo"]
 Colour = tuple[int, int, int]
 
 Photo = bytes | bytearray | memoryview | os.PathLike[str] | str
@@ -30,8 +32,8 @@ _NAMES: Final = {
     "faces": get_args(FaceChoice),
     "parts": get_args(PartName),
     "mesh_format": get_args(MeshFormat),
-    "mesh_space": get_args(MeshSpace),
-    "mesh_colours": get_args(MeshColours),
+    "mesh_space": get_args(PhotoMeshSpace),
+    "mesh_colours": get_args(PhotoMeshColours),
 }
 
 
@@ -45,9 +47,12 @@ class PhotoOptions(TypedDict, total=False):
         crop: The photo is a crop of 240x240 pixels as the network takes it, face masked.
         parts: What the answer is to hold besides: some of "mesh", "rendering", "overlay", "contours".
         mesh_format: "glb" (default), "obj" or "ply".
-        mesh_space: "model" (default): the head looks straight ahead; "camera": turned as in the photo.
-        mesh_colours: "reflectance" (default), or "shaded" as lit in the photo.
+        mesh_space: "model" (default): the head looks straight ahead; "camera": turned as in the photo;
+            "photo": in the photo's own pixels, x right, y up from its lower edge, so that it lies over it.
+        mesh_colours: "reflectance" (default), "shaded" as lit in the photo, or "photo": a texture made of it.
+        texture_size: Side of such a texture in texels, 256 to 4096; by default 1024.
         size: Side of renderings in pixels; by default 480.
+        refine: Most steps, up to 30, in which each face is refined until its rendering explains the photo.
     """
 
     faces: FaceChoice
@@ -56,9 +61,11 @@ class PhotoOptions(TypedDict, total=False):
     crop: bool
     parts: Iterable[PartName]
     mesh_format: MeshFormat
-    mesh_space: MeshSpace
-    mesh_colours: MeshColours
+    mesh_space: PhotoMeshSpace
+    mesh_colours: PhotoMeshColours
+    texture_size: int | None
     size: int
+    refine: int | None
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,9 @@ class MeshOptions:
     """How meshes are written; None leaves a choice to the server."""
 
     format: MeshFormat | None = None
-    space: MeshSpace | None = None
-    colours: MeshColours | None = None
+    space: PhotoMeshSpace | None = None
+    colours: PhotoMeshColours | None = None
+    texture_size: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +96,7 @@ class PhotoJob:
     parts: tuple[PartName, ...] = ()
     mesh: MeshOptions = MeshOptions()
     size: int | None = None
+    refine: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +144,14 @@ def photo_job(photo: Photo, options: PhotoOptions) -> PhotoJob:
         landmarks=_landmarks(options.get("landmarks")),
         crop=options.get("crop", False),
         parts=parts,
-        mesh=MeshOptions(options.get("mesh_format"), options.get("mesh_space"), options.get("mesh_colours")),
+        mesh=MeshOptions(
+            options.get("mesh_format"),
+            options.get("mesh_space"),
+            options.get("mesh_colours"),
+            options.get("texture_size"),
+        ),
         size=options.get("size"),
+        refine=check_refine(options.get("refine")),
     )
 
 
@@ -160,6 +175,17 @@ def check_name(option: str, value: Any) -> None:
     """
     if value is not None and value not in _NAMES[option]:
         raise InputError(f"{option} can't be {value!r}: there is {', '.join(_NAMES[option])}.")
+
+
+def check_refine(steps: int | None) -> int | None:
+    """Return a number of steps after checking that it is one; how many there may be, the server says.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if steps is not None and steps < 0:
+        raise InputError(f"refine counts steps, 0 or more of them, not {steps}.")
+    return steps
 
 
 def _source(photo: Photo) -> tuple[bytes, str | None]:
@@ -197,8 +223,8 @@ def _landmarks(landmarks: Any) -> tuple[Float32[np.ndarray, "68 2"], ...]:
 def render_job(
     parameters: Parameters | Float[np.ndarray, "350"],
     mesh_format: MeshFormat | None,
-    mesh_space: MeshSpace | None,
-    mesh_colours: MeshColours | None,
+    mesh_space: PhotoMeshSpace | None,
+    mesh_colours: PhotoMeshColours | None,
     size: int | None,
     geometry: bool,
     background: Colour | None,
@@ -213,6 +239,8 @@ def render_job(
     check_name("mesh_format", mesh_format)
     check_name("mesh_space", mesh_space)
     check_name("mesh_colours", mesh_colours)
+    if "photo" in (mesh_space, mesh_colours):
+        raise InputError("Parameters alone have no photo: ask for such a mesh when it is reconstructed.")
     if background is not None and (len(background) != 3 or not all(0 <= part <= 255 for part in background)):
         raise InputError(f"A background is red, green and blue from 0 to 255, not {background}.")
     mesh = None if mesh_format is None else MeshOptions(mesh_format, mesh_space, mesh_colours)

@@ -53,14 +53,14 @@ def read_reconstruction(answer: HttpAnswer) -> ReconstructionResult:
         RefusedError: If the request was refused, and may be sent again.
         InverseFaceNetError: If the answer is a problem, or can't be read.
     """
-    return reconstruction_of(_tree(answer), answer.request_id)
+    return reconstruction_of(tree_of(answer), answer.request_id)
 
 
 def read_batch(
     answer: HttpAnswer, count: int
 ) -> list[ReconstructionResult | InverseFaceNetError | RefusedError]:
     """Read what became of several photos, in their order; see `read_reconstruction`."""
-    results = _tree(answer).get("results")
+    results = tree_of(answer).get("results")
     if not isinstance(results, list) or len(results) != count:
         raise UnexpectedAnswerError(
             f"The server was sent {count} photos and answered another number of them."
@@ -93,7 +93,7 @@ def read_file(answer: HttpAnswer, media_type: str) -> bytes:
 
 def read_models(answer: HttpAnswer) -> tuple[Model, ...]:
     """Read the networks; see `read_reconstruction`."""
-    models = _tree(answer).get("models")
+    models = tree_of(answer).get("models")
     if not isinstance(models, list):
         raise UnexpectedAnswerError("The server's answer names no models.")
     return tuple(model_of(model) for model in models)
@@ -103,10 +103,11 @@ def read_ready(answer: HttpAnswer) -> bool:
     """Return whether the server says that it answers; see `read_reconstruction`."""
     if answer.status == UNAVAILABLE:
         return False
-    return _tree(answer).get("ready") is True
+    return tree_of(answer).get("ready") is True
 
 
-def _tree(answer: HttpAnswer) -> Mapping[str, Any]:
+def tree_of(answer: HttpAnswer) -> Mapping[str, Any]:
+    """Return the tree that an answer holds; see `read_reconstruction`."""
     _check(answer)
     try:
         tree = _load(answer)

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from inversefacenet import __version__
 from inversefacenet.client import rest_answers as answers
+from inversefacenet.client import rest_edits as edits
 from inversefacenet.client import rest_requests as requests
 from inversefacenet.client.address import Tls
 from inversefacenet.client.connection import Setup
+from inversefacenet.client.edits import EditJob, EditOptions, EditResult
 from inversefacenet.client.errors import ServiceUnavailableError
 from inversefacenet.client.requests import PhotoJob, RenderJob
 from inversefacenet.client.rest_answers import HttpAnswer
@@ -86,6 +88,14 @@ class RestConnection:
         request = requests.render_request(job)
         return answers.read_file(self.exchange(request, deadline), request.headers["Accept"])
 
+    def edit(self, job: EditJob, deadline: Deadline) -> EditResult:
+        """Edit a photo's faces."""
+        return edits.read_edit(self.exchange(edits.edit_request(job), deadline))
+
+    def edit_options(self, deadline: Deadline) -> EditOptions:
+        """List what edits may name."""
+        return edits.read_edit_options(self.exchange(edits.options_request(), deadline))
+
     def models(self, deadline: Deadline) -> tuple[Model, ...]:
         """List the networks."""
         return answers.read_models(self.exchange(requests.models_request(), deadline))
@@ -154,6 +164,14 @@ class AsyncRestConnection:
         """Draw a face."""
         request = requests.render_request(job)
         return answers.read_file(await self.exchange(request, deadline), request.headers["Accept"])
+
+    async def edit(self, job: EditJob, deadline: Deadline) -> EditResult:
+        """Edit a photo's faces."""
+        return edits.read_edit(await self.exchange(edits.edit_request(job), deadline))
+
+    async def edit_options(self, deadline: Deadline) -> EditOptions:
+        """List what edits may name."""
+        return edits.read_edit_options(await self.exchange(edits.options_request(), deadline))
 
     async def models(self, deadline: Deadline) -> tuple[Model, ...]:
         """List the networks."""

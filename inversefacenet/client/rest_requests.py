@@ -44,9 +44,9 @@ class HttpRequest:
 
 def reconstruct_request(job: PhotoJob) -> HttpRequest:
     """Return a photo and what is asked of it as a request: the photo as it is, wherever that is possible."""
-    options = _options(job)
+    options = photo_options(job)
     if job.url is not None:
-        return _post_json(RECONSTRUCTIONS, _one_photo(job) | options, _accepted())
+        return post_json(RECONSTRUCTIONS, one_photo(job) | options, accepted())
     if not job.landmarks:
         if job.crop:
             options["input"] = "crop"
@@ -61,9 +61,9 @@ def reconstruct_request(job: PhotoJob) -> HttpRequest:
 def batch_request(jobs: Sequence[PhotoJob]) -> HttpRequest:
     """Return several photos, of which the same is asked, as one request."""
     first = jobs[0]
-    options = _options(first)
+    options = photo_options(first)
     if any(job.url is not None or job.landmarks for job in jobs):
-        return _post_json(BATCH, {"photos": [_one_photo(job) for job in jobs]} | options, _accepted())
+        return post_json(BATCH, {"photos": [one_photo(job) for job in jobs]} | options, accepted())
     if first.crop:
         options["input"] = "crop"
     body, media_type = _form({}, [job.content for job in jobs])
@@ -80,7 +80,7 @@ def render_request(job: RenderJob) -> HttpRequest:
     if job.mesh is not None:
         accept = MESH_TYPES[job.mesh.format or "glb"]
         tree |= _present(mesh_space=job.mesh.space, mesh_colours=job.mesh.colours)
-    return _post_json(RENDERINGS, tree, accept)
+    return post_json(RENDERINGS, tree, accept)
 
 
 def models_request() -> HttpRequest:
@@ -93,14 +93,18 @@ def ready_request() -> HttpRequest:
     return HttpRequest("GET", READY, {"Accept": JSON})
 
 
-def _options(job: PhotoJob) -> dict[str, Any]:
+def photo_options(job: PhotoJob) -> dict[str, Any]:
+    """Return what is asked of a photo, by the names that the service gives it."""
     options = _present(
         faces=job.faces,
         minimum_size=job.minimum_size,
         mesh_format=job.mesh.format,
         mesh_space=job.mesh.space,
         mesh_colours=job.mesh.colours,
+        texture_size=job.mesh.texture_size,
         size=job.size,
+        # A server of before refinements knows no such option.
+        refine=job.refine or None,
     )
     return options | {"return": list(job.parts)} if job.parts else options
 
@@ -114,7 +118,8 @@ def _with_query(path: str, options: Mapping[str, Any]) -> str:
     return f"{path}?{urlencode(texts, safe=',')}" if texts else path
 
 
-def _one_photo(job: PhotoJob) -> dict[str, Any]:
+def one_photo(job: PhotoJob) -> dict[str, Any]:
+    """Return a photo as a member of a JSON body."""
     source = {"base64": base64.b64encode(job.content).decode()} if job.url is None else {"url": job.url}
     tree: dict[str, Any] = {"photo": source, "crop": job.crop}
     if job.landmarks:
@@ -122,16 +127,18 @@ def _one_photo(job: PhotoJob) -> dict[str, Any]:
     return tree
 
 
-def _post_json(path: str, tree: Mapping[str, Any], accept: str) -> HttpRequest:
+def post_json(path: str, tree: Mapping[str, Any], accept: str) -> HttpRequest:
+    """Return a request with a JSON body."""
     headers = {"Content-Type": JSON, "Accept": accept}
     return HttpRequest("POST", path, headers, json.dumps(tree).encode())
 
 
 def _wanted(content_type: str) -> dict[str, str]:
-    return {"Content-Type": content_type, "Accept": _accepted()}
+    return {"Content-Type": content_type, "Accept": accepted()}
 
 
-def _accepted() -> str:
+def accepted() -> str:
+    """Return the media types that can be read here."""
     # Files come as they are in msgpack, without base64.
     return f"{MSGPACK}, {JSON};q=0.5" if find_spec("msgpack") else JSON
 

@@ -37,12 +37,12 @@ def reconstruction_of(tree: Any, request_id: str = "") -> ReconstructionResult:
             height=int(image["height"]),
             faces=tuple(_face(face) for face in tree["faces"]),
             truncated=bool(tree.get("truncated", False)),
-            overlay=_file(tree.get("overlay")),
+            overlay=file_of(tree.get("overlay")),
             timings_ms={str(name): float(value) for name, value in tree.get("timings_ms", {}).items()},
             request_id=request_id,
         )
     except (AttributeError, KeyError, TypeError, ValueError, InverseFaceNetError) as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     if not result.faces:
         raise UnexpectedAnswerError("The server's answer holds no face.")
     return result
@@ -65,14 +65,15 @@ def model_of(tree: Any) -> Model:
             confidence_calibrated=bool(tree.get("confidence_calibrated", False)),
         )
     except (AttributeError, KeyError, TypeError) as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
 def _face(tree: Mapping[str, Any]) -> ReconstructedFace:
-    box, placement, score = tree["box"], tree["placement"], tree.get("score")
+    placement, score = tree["placement"], tree.get("score")
+    before = tree.get("quality_before")
     pictures = tree.get("pictures") or {}
     return ReconstructedFace(
-        box=(float(box["left"]), float(box["top"]), float(box["right"]), float(box["bottom"])),
+        box=box_of(tree["box"]),
         score=None if score is None else float(score),
         parameters=Parameters.from_dict(tree["parameters"]),
         placement=Placement(
@@ -82,15 +83,22 @@ def _face(tree: Mapping[str, Any]) -> ReconstructedFace:
             crop_scale=float(placement["crop_scale"]),
             crop_offset=_pair(placement["crop_offset"]),
         ),
-        quality=_quality(tree["quality"]),
+        quality=quality_of(tree["quality"]),
+        quality_before=None if before is None else quality_of(before),
         landmarks=_landmarks(tree.get("landmarks68")),
-        mesh=_file(tree.get("mesh")),
-        rendering=_file(pictures.get("rendering")),
-        contours=_file(pictures.get("contours")),
+        mesh=file_of(tree.get("mesh")),
+        rendering=file_of(pictures.get("rendering")),
+        contours=file_of(pictures.get("contours")),
     )
 
 
-def _quality(tree: Mapping[str, Any]) -> FaceQuality:
+def box_of(box: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """Read a box in photo pixels."""
+    return float(box["left"]), float(box["top"]), float(box["right"]), float(box["bottom"])
+
+
+def quality_of(tree: Mapping[str, Any]) -> FaceQuality:
+    """Read the measures of a face."""
     landmark, nme, confidence = tree.get("landmark"), tree.get("nme"), tree.get("confidence")
     return FaceQuality(
         photometric=float(tree["photometric"]),
@@ -113,7 +121,8 @@ def _pair(tree: Any) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _file(tree: Any) -> File | None:
+def file_of(tree: Any) -> File | None:
+    """Read a file; None where there is none."""
     if tree is None:
         return None
     # msgpack carries bytes as they are, JSON as base64.
@@ -121,6 +130,7 @@ def _file(tree: Any) -> File | None:
     return File(bytes(content), str(tree["media_type"]))
 
 
-def _unreadable(error: Exception) -> UnexpectedAnswerError:
+def unreadable(error: Exception) -> UnexpectedAnswerError:
+    """Return the error of an answer that lacks something."""
     what = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else str(error)
     return UnexpectedAnswerError(f"The server's answer can't be read: {what}.")

@@ -122,6 +122,7 @@ class ReconstructedFace:
         mesh: If asked for.
         rendering: The face as the parameters draw it, placed as in the crop; if asked for.
         contours: The crop with the outlines of photo (red) and model (green); if asked for.
+        quality_before: The quality of the network's own answer; if this one is refined.
     """
 
     box: tuple[float, float, float, float]
@@ -133,6 +134,7 @@ class ReconstructedFace:
     mesh: File | None = None
     rendering: File | None = None
     contours: File | None = None
+    quality_before: FaceQuality | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 from jaxtyping import Float
 
 from inversefacenet.client.address import Tls
 from inversefacenet.client.connection import Entry, check_timeout, make_setup, open_connection
+from inversefacenet.client.edits import EditOptions, EditResult, EditSettings, EditSpec, Other, edit_job
 from inversefacenet.client.errors import ServiceUnavailableError
 from inversefacenet.client.many import Limits, Outcome, reconstruct_many
 from inversefacenet.client.requests import (
@@ -26,8 +27,12 @@ from inversefacenet.client.requests import (
 )
 from inversefacenet.client.results import Model, ReconstructionResult
 from inversefacenet.client.retry import Deadline, OnWait, RefusedError, with_retries
+from inversefacenet.client.tracking import Frame, FrameAnswer, FrameConnection, TrackOptions, over_grpc
 from inversefacenet.errors import InverseFaceNetError
 from inversefacenet.parameters import Parameters
+
+if TYPE_CHECKING:
+    from inversefacenet.editing import Edit
 
 Answer = TypeVar("Answer")
 
@@ -186,6 +191,72 @@ class Client:
         job = render_job(parameters, mesh_format, mesh_space, mesh_colours, size, geometry, background)
         return self._ask(lambda deadline: self._connection.render(job, deadline), timeout)
 
+    def edit(
+        self,
+        photo: Photo,
+        edits: Iterable[EditSpec | Edit],
+        *,
+        others: Mapping[str, Other] | None = None,
+        timeout: float | None = None,
+        **settings: Unpack[EditSettings],
+    ) -> EditResult:
+        """Edit the faces of a photo.
+
+        Args:
+            photo: As for `reconstruct`.
+            edits: What to change, in this order: edits of `inversefacenet.editing`, or plain data such as
+                ``{"edit": "relight", "light": "left"}``.
+            others: Faces that edits take something from, by the names that the edits call them: photos, whose
+                largest face counts, or parameters.
+            timeout: Seconds, in place of the client's.
+            **settings: See `EditSettings`.
+
+        Returns:
+            The whole photo with the edited faces in it, and their parameters.
+
+        Raises:
+            EditError: If an edit can't be used; the message says which, and lists known names.
+            InverseFaceNetError: As `reconstruct`.
+        """
+        job = edit_job(photo, edits, others, **settings)
+        return self._ask(lambda deadline: self._connection.edit(job, deadline), timeout)
+
+    def edit_options(self, *, timeout: float | None = None) -> EditOptions:
+        """Return what edits may name at the server: lights and units of expression."""
+        return self._ask(lambda deadline: self._connection.edit_options(deadline), timeout)
+
+    def track(
+        self,
+        frames: Iterable[Frame],
+        *,
+        minimum_size: float | None = None,
+        least_confidence: float | None = None,
+        single_frames: bool = False,
+    ) -> Iterator[FrameAnswer]:
+        """Follow the face of a video.
+
+        Args:
+            frames: Times in seconds, which never fall, and image files as bytes; taken as the server has room
+                for them, by another thread.
+            minimum_size: Least width of a face in pixels.
+            least_confidence: An answer that is less sure doesn't count: the face is lost.
+            single_frames: Ask also for what the network says of each frame alone.
+
+        Yields:
+            The answer to each frame, in turn; one that can't be answered has an `error`.
+
+        Raises:
+            ConnectionSettingsError: If the server's address isn't one of gRPC, which this needs.
+            InputError: If an option can't be used.
+            ServiceUnavailableError: If the server can't be reached, or ends the stream; after ten minutes it
+                does so, and a new stream knows nothing of the last one.
+        """
+        self._check_open()
+        if not isinstance(self._connection, FrameConnection):
+            raise over_grpc()
+        options = TrackOptions(minimum_size, least_confidence, single_frames)
+        return self._connection.track(iter(frames), options)
+
     def models(self, *, timeout: float | None = None) -> tuple[Model, ...]:
         """Return the networks that answer at the server."""
         return self._ask(lambda deadline: self._connection.models(deadline), timeout)
@@ -217,7 +288,10 @@ class Client:
         deadline = Deadline.after(self._seconds(timeout))
         return with_retries(attempt, deadline, self._setup.retries, self._setup.on_wait)
 
-    def _seconds(self, timeout: float | None) -> float:
+    def _check_open(self) -> None:
         if self._closed:
             raise ServiceUnavailableError("This client is closed: make a new one.")
+
+    def _seconds(self, timeout: float | None) -> float:
+        self._check_open()
         return self._timeout if timeout is None else check_timeout(timeout)

@@ -24,27 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einversefacenet/v1/output.proto\x12\x11inversefacenet.v1\"\x9a\x01\n\x0bMeshOptions\x12-\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1d.inversefacenet.v1.MeshFormat\x12+\n\x05space\x18\x02 \x01(\x0e\x32\x1c.inversefacenet.v1.MeshSpace\x12/\n\x07\x63olours\x18\x03 \x01(\x0e\x32\x1e.inversefacenet.v1.MeshColours\"Z\n\x04Mesh\x12-\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1d.inversefacenet.v1.MeshFormat\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\"M\n\x07Picture\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\"2\n\x06\x43olour\x12\x0b\n\x03red\x18\x01 \x01(\r\x12\r\n\x05green\x18\x02 \x01(\r\x12\x0c\n\x04\x62lue\x18\x03 \x01(\r*\x8d\x01\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x13\n\x0fPART_PARAMETERS\x10\x01\x12\x12\n\x0ePART_LANDMARKS\x10\x02\x12\r\n\tPART_MESH\x10\x03\x12\x12\n\x0ePART_RENDERING\x10\x04\x12\x10\n\x0cPART_OVERLAY\x10\x05\x12\x11\n\rPART_CONTOURS\x10\x06*h\n\nMeshFormat\x12\x1b\n\x17MESH_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0fMESH_FORMAT_GLB\x10\x01\x12\x13\n\x0fMESH_FORMAT_OBJ\x10\x02\x12\x13\n\x0fMESH_FORMAT_PLY\x10\x03*T\n\tMeshSpace\x12\x1a\n\x16MESH_SPACE_UNSPECIFIED\x10\x00\x12\x14\n\x10MESH_SPACE_MODEL\x10\x01\x12\x15\n\x11MESH_SPACE_CAMERA\x10\x02*b\n\x0bMeshColours\x12\x1c\n\x18MESH_COLOURS_UNSPECIFIED\x10\x00\x12\x1c\n\x18MESH_COLOURS_REFLECTANCE\x10\x01\x12\x17\n\x13MESH_COLOURS_SHADED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1einversefacenet/v1/output.proto\x12\x11inversefacenet.v1\"\xc6\x01\n\x0bMeshOptions\x12-\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1d.inversefacenet.v1.MeshFormat\x12+\n\x05space\x18\x02 \x01(\x0e\x32\x1c.inversefacenet.v1.MeshSpace\x12/\n\x07\x63olours\x18\x03 \x01(\x0e\x32\x1e.inversefacenet.v1.MeshColours\x12\x19\n\x0ctexture_size\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\x0f\n\r_texture_size\"Z\n\x04Mesh\x12-\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x1d.inversefacenet.v1.MeshFormat\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\"M\n\x07Picture\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\"2\n\x06\x43olour\x12\x0b\n\x03red\x18\x01 \x01(\r\x12\r\n\x05green\x18\x02 \x01(\r\x12\x0c\n\x04\x62lue\x18\x03 \x01(\r*\x8d\x01\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x13\n\x0fPART_PARAMETERS\x10\x01\x12\x12\n\x0ePART_LANDMARKS\x10\x02\x12\r\n\tPART_MESH\x10\x03\x12\x12\n\x0ePART_RENDERING\x10\x04\x12\x10\n\x0cPART_OVERLAY\x10\x05\x12\x11\n\rPART_CONTOURS\x10\x06*h\n\nMeshFormat\x12\x1b\n\x17MESH_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0fMESH_FORMAT_GLB\x10\x01\x12\x13\n\x0fMESH_FORMAT_OBJ\x10\x02\x12\x13\n\x0fMESH_FORMAT_PLY\x10\x03*j\n\tMeshSpace\x12\x1a\n\x16MESH_SPACE_UNSPECIFIED\x10\x00\x12\x14\n\x10MESH_SPACE_MODEL\x10\x01\x12\x15\n\x11MESH_SPACE_CAMERA\x10\x02\x12\x14\n\x10MESH_SPACE_PHOTO\x10\x03*z\n\x0bMeshColours\x12\x1c\n\x18MESH_COLOURS_UNSPECIFIED\x10\x00\x12\x1c\n\x18MESH_COLOURS_REFLECTANCE\x10\x01\x12\x17\n\x13MESH_COLOURS_SHADED\x10\x02\x12\x16\n\x12MESH_COLOURS_PHOTO\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'inversefacenet.v1.output_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PART']._serialized_start=434
-  _globals['_PART']._serialized_end=575
-  _globals['_MESHFORMAT']._serialized_start=577
-  _globals['_MESHFORMAT']._serialized_end=681
-  _globals['_MESHSPACE']._serialized_start=683
-  _globals['_MESHSPACE']._serialized_end=767
-  _globals['_MESHCOLOURS']._serialized_start=769
-  _globals['_MESHCOLOURS']._serialized_end=867
+  _globals['_PART']._serialized_start=478
+  _globals['_PART']._serialized_end=619
+  _globals['_MESHFORMAT']._serialized_start=621
+  _globals['_MESHFORMAT']._serialized_end=725
+  _globals['_MESHSPACE']._serialized_start=727
+  _globals['_MESHSPACE']._serialized_end=833
+  _globals['_MESHCOLOURS']._serialized_start=835
+  _globals['_MESHCOLOURS']._serialized_end=957
   _globals['_MESHOPTIONS']._serialized_start=54
-  _globals['_MESHOPTIONS']._serialized_end=208
-  _globals['_MESH']._serialized_start=210
-  _globals['_MESH']._serialized_end=300
-  _globals['_PICTURE']._serialized_start=302
-  _globals['_PICTURE']._serialized_end=379
-  _globals['_COLOUR']._serialized_start=381
-  _globals['_COLOUR']._serialized_end=431
+  _globals['_MESHOPTIONS']._serialized_end=252
+  _globals['_MESH']._serialized_start=254
+  _globals['_MESH']._serialized_end=344
+  _globals['_PICTURE']._serialized_start=346
+  _globals['_PICTURE']._serialized_end=423
+  _globals['_COLOUR']._serialized_start=425
+  _globals['_COLOUR']._serialized_end=475
 # @@protoc_insertion_point(module_scope)

@@ -97,6 +97,10 @@ class _MeshSpaceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MeshSpace.V
     """Looking straight along +z."""
     MESH_SPACE_CAMERA: _MeshSpace.ValueType  # 2
     """Turned as in the photo, the pinhole on +z."""
+    MESH_SPACE_PHOTO: _MeshSpace.ValueType  # 3
+    """In the pixels of the photo: x right, y up from its lower edge, z towards the viewer; GLB has a camera that shows
+    just the photo. Of a photo only.
+    """
 
 class MeshSpace(_MeshSpace, metaclass=_MeshSpaceEnumTypeWrapper):
     """Where a mesh stands."""
@@ -107,6 +111,10 @@ MESH_SPACE_MODEL: MeshSpace.ValueType  # 1
 """Looking straight along +z."""
 MESH_SPACE_CAMERA: MeshSpace.ValueType  # 2
 """Turned as in the photo, the pinhole on +z."""
+MESH_SPACE_PHOTO: MeshSpace.ValueType  # 3
+"""In the pixels of the photo: x right, y up from its lower edge, z towards the viewer; GLB has a camera that shows
+just the photo. Of a photo only.
+"""
 Global___MeshSpace: _TypeAlias = MeshSpace  # noqa: Y015
 
 class _MeshColours:
@@ -121,6 +129,10 @@ class _MeshColoursEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MeshColou
     """The skin's own colours, for viewers that light the scene."""
     MESH_COLOURS_SHADED: _MeshColours.ValueType  # 2
     """Reflectance in the photo's light."""
+    MESH_COLOURS_PHOTO: _MeshColours.ValueType  # 3
+    """The photo itself, as a texture; what it doesn't show is filled from the other side, or by the model. Of a photo
+    only.
+    """
 
 class MeshColours(_MeshColours, metaclass=_MeshColoursEnumTypeWrapper):
     """What a mesh's colours are."""
@@ -131,6 +143,10 @@ MESH_COLOURS_REFLECTANCE: MeshColours.ValueType  # 1
 """The skin's own colours, for viewers that light the scene."""
 MESH_COLOURS_SHADED: MeshColours.ValueType  # 2
 """Reflectance in the photo's light."""
+MESH_COLOURS_PHOTO: MeshColours.ValueType  # 3
+"""The photo itself, as a texture; what it doesn't show is filled from the other side, or by the model. Of a photo
+only.
+"""
 Global___MeshColours: _TypeAlias = MeshColours  # noqa: Y015
 
 @_typing.final
@@ -142,24 +158,30 @@ class MeshOptions(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
     COLOURS_FIELD_NUMBER: _builtins.int
+    TEXTURE_SIZE_FIELD_NUMBER: _builtins.int
     format: Global___MeshFormat.ValueType
     """File format; GLB if unspecified."""
     space: Global___MeshSpace.ValueType
     """Where the mesh stands; the model's space if unspecified."""
     colours: Global___MeshColours.ValueType
     """What its colours are; reflectance if unspecified."""
+    texture_size: _builtins.int
+    """Side of the photo's texture in texels, 256 to 4096; 1024 if left out."""
     def __init__(
         self,
         *,
         format: Global___MeshFormat.ValueType = ...,
         space: Global___MeshSpace.ValueType = ...,
         colours: Global___MeshColours.ValueType = ...,
+        texture_size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_texture_size", b"_texture_size", "texture_size", b"texture_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["colours", b"colours", "format", b"format", "space", b"space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_texture_size", b"_texture_size", "colours", b"colours", "format", b"format", "space", b"space", "texture_size", b"texture_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__texture_size: _TypeAlias = _typing.Literal["texture_size"]  # noqa: Y015
+    _WhichOneofArgType__texture_size: _TypeAlias = _typing.Literal["_texture_size", b"_texture_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__texture_size) -> _WhichOneofReturnType__texture_size | None: ...
 
 Global___MeshOptions: _TypeAlias = MeshOptions  # noqa: Y015
 
@@ -204,7 +226,7 @@ class Picture(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
-    """Its media type: image/png."""
+    """Its media type: image/png; of an edited photo image/jpeg, if that was asked for."""
     width: _builtins.int
     """Width in pixels."""
     height: _builtins.int

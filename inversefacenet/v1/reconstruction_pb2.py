@@ -28,7 +28,7 @@ from inversefacenet.v1 import output_pb2 as inversefacenet_dot_v1_dot_output__pb
 from inversefacenet.v1 import parameters_pb2 as inversefacenet_dot_v1_dot_parameters__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&inversefacenet/v1/reconstruction.proto\x12\x11inversefacenet.v1\x1a\x17google/rpc/status.proto\x1a\x1dinversefacenet/v1/model.proto\x1a\x1einversefacenet/v1/output.proto\x1a\"inversefacenet/v1/parameters.proto\"\xc6\x02\n\x12ReconstructRequest\x12\x11\n\x07\x63ontent\x18\x01 \x01(\x0cH\x00\x12\r\n\x03url\x18\x02 \x01(\tH\x00\x12\x0c\n\x04\x63rop\x18\x03 \x01(\x08\x12\x31\n\tlandmarks\x18\x04 \x03(\x0b\x32\x1e.inversefacenet.v1.Landmarks68\x12,\n\x05\x66\x61\x63\x65s\x18\x05 \x01(\x0e\x32\x1d.inversefacenet.v1.FaceChoice\x12\x14\n\x0cminimum_size\x18\x06 \x01(\x02\x12&\n\x05parts\x18\x07 \x03(\x0e\x32\x17.inversefacenet.v1.Part\x12,\n\x04mesh\x18\x08 \x01(\x0b\x32\x1e.inversefacenet.v1.MeshOptions\x12\x19\n\x0cpicture_size\x18\t \x01(\rH\x01\x88\x01\x01\x42\x07\n\x05photoB\x0f\n\r_picture_size\"\x1d\n\x0bLandmarks68\x12\x0e\n\x06points\x18\x01 \x03(\x02\"\xdc\x02\n\x13ReconstructResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x05model\x18\x02 \x01(\x0b\x32\x18.inversefacenet.v1.Model\x12+\n\x05image\x18\x03 \x01(\x0b\x32\x1c.inversefacenet.v1.ImageInfo\x12&\n\x05\x66\x61\x63\x65s\x18\x04 \x03(\x0b\x32\x17.inversefacenet.v1.Face\x12+\n\x07overlay\x18\x05 \x01(\x0b\x32\x1a.inversefacenet.v1.Picture\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12I\n\ntimings_ms\x18\x07 \x03(\x0b\x32\x35.inversefacenet.v1.ReconstructResponse.TimingsMsEntry\x1a\x30\n\x0eTimingsMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"*\n\tImageInfo\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\x80\x03\n\x04\x46\x61\x63\x65\x12#\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x16.inversefacenet.v1.Box\x12\x12\n\x05score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x35\n\nparameters\x18\x03 \x01(\x0b\x32!.inversefacenet.v1.FaceParameters\x12\x34\n\tplacement\x18\x04 \x01(\x0b\x32!.inversefacenet.v1.PhotoPlacement\x12/\n\x07quality\x18\x05 \x01(\x0b\x32\x1e.inversefacenet.v1.FaceQuality\x12\x13\n\x0blandmarks68\x18\x06 \x03(\x02\x12%\n\x04mesh\x18\x07 \x01(\x0b\x32\x17.inversefacenet.v1.Mesh\x12-\n\trendering\x18\x08 \x01(\x0b\x32\x1a.inversefacenet.v1.Picture\x12,\n\x08\x63ontours\x18\t \x01(\x0b\x32\x1a.inversefacenet.v1.PictureB\x08\n\x06_score\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05right\x18\x03 \x01(\x02\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\x02\"\xa5\x01\n\x0ePhotoPlacement\x12\x17\n\x0f\x63\x61mera_distance\x18\x01 \x01(\x01\x12\r\n\x05scale\x18\x02 \x01(\x01\x12(\n\x06offset\x18\x03 \x01(\x0b\x32\x18.inversefacenet.v1.Point\x12\x12\n\ncrop_scale\x18\x04 \x01(\x01\x12-\n\x0b\x63rop_offset\x18\x05 \x01(\x0b\x32\x18.inversefacenet.v1.Point\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"\xf1\x01\n\x0b\x46\x61\x63\x65Quality\x12\x13\n\x0bphotometric\x18\x01 \x01(\x01\x12\x1b\n\x13photometric_visible\x18\x02 \x01(\x01\x12\x0b\n\x03iou\x18\x03 \x01(\x01\x12\x10\n\x08iou_hull\x18\x04 \x01(\x01\x12\x15\n\x08landmark\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03nme\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nconfidence\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12+\n\x07verdict\x18\x08 \x01(\x0e\x32\x1a.inversefacenet.v1.VerdictB\x0b\n\t_landmarkB\x06\n\x04_nmeB\r\n\x0b_confidence\"w\n\x18ReconstructStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x36\n\x07request\x18\x02 \x01(\x0b\x32%.inversefacenet.v1.ReconstructRequest\x12\x17\n\x0ftimeout_seconds\x18\x03 \x01(\x01\"\xa1\x01\n\x19ReconstructStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12:\n\x08response\x18\x03 \x01(\x0b\x32&.inversefacenet.v1.ReconstructResponseH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result*W\n\nFaceChoice\x12\x1b\n\x17\x46\x41\x43\x45_CHOICE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x41\x43\x45_CHOICE_LARGEST\x10\x01\x12\x13\n\x0f\x46\x41\x43\x45_CHOICE_ALL\x10\x02*^\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_GOOD\x10\x01\x12\x14\n\x10VERDICT_DOUBTFUL\x10\x02\x12\x12\n\x0eVERDICT_FAILED\x10\x03\x32\xe9\x01\n\x15ReconstructionService\x12\\\n\x0bReconstruct\x12%.inversefacenet.v1.ReconstructRequest\x1a&.inversefacenet.v1.ReconstructResponse\x12r\n\x11ReconstructStream\x12+.inversefacenet.v1.ReconstructStreamRequest\x1a,.inversefacenet.v1.ReconstructStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&inversefacenet/v1/reconstruction.proto\x12\x11inversefacenet.v1\x1a\x17google/rpc/status.proto\x1a\x1dinversefacenet/v1/model.proto\x1a\x1einversefacenet/v1/output.proto\x1a\"inversefacenet/v1/parameters.proto\"\xe1\x02\n\x12ReconstructRequest\x12\x11\n\x07\x63ontent\x18\x01 \x01(\x0cH\x00\x12\r\n\x03url\x18\x02 \x01(\tH\x00\x12\x0c\n\x04\x63rop\x18\x03 \x01(\x08\x12\x31\n\tlandmarks\x18\x04 \x03(\x0b\x32\x1e.inversefacenet.v1.Landmarks68\x12,\n\x05\x66\x61\x63\x65s\x18\x05 \x01(\x0e\x32\x1d.inversefacenet.v1.FaceChoice\x12\x14\n\x0cminimum_size\x18\x06 \x01(\x02\x12&\n\x05parts\x18\x07 \x03(\x0e\x32\x17.inversefacenet.v1.Part\x12,\n\x04mesh\x18\x08 \x01(\x0b\x32\x1e.inversefacenet.v1.MeshOptions\x12\x19\n\x0cpicture_size\x18\t \x01(\rH\x01\x88\x01\x01\x12\x19\n\x11refine_iterations\x18\n \x01(\rB\x07\n\x05photoB\x0f\n\r_picture_size\"\x1d\n\x0bLandmarks68\x12\x0e\n\x06points\x18\x01 \x03(\x02\"\xdc\x02\n\x13ReconstructResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x05model\x18\x02 \x01(\x0b\x32\x18.inversefacenet.v1.Model\x12+\n\x05image\x18\x03 \x01(\x0b\x32\x1c.inversefacenet.v1.ImageInfo\x12&\n\x05\x66\x61\x63\x65s\x18\x04 \x03(\x0b\x32\x17.inversefacenet.v1.Face\x12+\n\x07overlay\x18\x05 \x01(\x0b\x32\x1a.inversefacenet.v1.Picture\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12I\n\ntimings_ms\x18\x07 \x03(\x0b\x32\x35.inversefacenet.v1.ReconstructResponse.TimingsMsEntry\x1a\x30\n\x0eTimingsMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"*\n\tImageInfo\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\xb8\x03\n\x04\x46\x61\x63\x65\x12#\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x16.inversefacenet.v1.Box\x12\x12\n\x05score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x35\n\nparameters\x18\x03 \x01(\x0b\x32!.inversefacenet.v1.FaceParameters\x12\x34\n\tplacement\x18\x04 \x01(\x0b\x32!.inversefacenet.v1.PhotoPlacement\x12/\n\x07quality\x18\x05 \x01(\x0b\x32\x1e.inversefacenet.v1.FaceQuality\x12\x13\n\x0blandmarks68\x18\x06 \x03(\x02\x12%\n\x04mesh\x18\x07 \x01(\x0b\x32\x17.inversefacenet.v1.Mesh\x12-\n\trendering\x18\x08 \x01(\x0b\x32\x1a.inversefacenet.v1.Picture\x12,\n\x08\x63ontours\x18\t \x01(\x0b\x32\x1a.inversefacenet.v1.Picture\x12\x36\n\x0equality_before\x18\n \x01(\x0b\x32\x1e.inversefacenet.v1.FaceQualityB\x08\n\x06_score\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05right\x18\x03 \x01(\x02\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\x02\"\xa5\x01\n\x0ePhotoPlacement\x12\x17\n\x0f\x63\x61mera_distance\x18\x01 \x01(\x01\x12\r\n\x05scale\x18\x02 \x01(\x01\x12(\n\x06offset\x18\x03 \x01(\x0b\x32\x18.inversefacenet.v1.Point\x12\x12\n\ncrop_scale\x18\x04 \x01(\x01\x12-\n\x0b\x63rop_offset\x18\x05 \x01(\x0b\x32\x18.inversefacenet.v1.Point\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"\xf1\x01\n\x0b\x46\x61\x63\x65Quality\x12\x13\n\x0bphotometric\x18\x01 \x01(\x01\x12\x1b\n\x13photometric_visible\x18\x02 \x01(\x01\x12\x0b\n\x03iou\x18\x03 \x01(\x01\x12\x10\n\x08iou_hull\x18\x04 \x01(\x01\x12\x15\n\x08landmark\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03nme\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nconfidence\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12+\n\x07verdict\x18\x08 \x01(\x0e\x32\x1a.inversefacenet.v1.VerdictB\x0b\n\t_landmarkB\x06\n\x04_nmeB\r\n\x0b_confidence\"w\n\x18ReconstructStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x36\n\x07request\x18\x02 \x01(\x0b\x32%.inversefacenet.v1.ReconstructRequest\x12\x17\n\x0ftimeout_seconds\x18\x03 \x01(\x01\"\xa1\x01\n\x19ReconstructStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12:\n\x08response\x18\x03 \x01(\x0b\x32&.inversefacenet.v1.ReconstructResponseH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result*W\n\nFaceChoice\x12\x1b\n\x17\x46\x41\x43\x45_CHOICE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x41\x43\x45_CHOICE_LARGEST\x10\x01\x12\x13\n\x0f\x46\x41\x43\x45_CHOICE_ALL\x10\x02*^\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_GOOD\x10\x01\x12\x14\n\x10VERDICT_DOUBTFUL\x10\x02\x12\x12\n\x0eVERDICT_FAILED\x10\x03\x32\xe9\x01\n\x15ReconstructionService\x12\\\n\x0bReconstruct\x12%.inversefacenet.v1.ReconstructRequest\x1a&.inversefacenet.v1.ReconstructResponse\x12r\n\x11ReconstructStream\x12+.inversefacenet.v1.ReconstructStreamRequest\x1a,.inversefacenet.v1.ReconstructStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,34 +37,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECONSTRUCTRESPONSE_TIMINGSMSENTRY']._loaded_options = None
   _globals['_RECONSTRUCTRESPONSE_TIMINGSMSENTRY']._serialized_options = b'8\001'
-  _globals['_FACECHOICE']._serialized_start=2120
-  _globals['_FACECHOICE']._serialized_end=2207
-  _globals['_VERDICT']._serialized_start=2209
-  _globals['_VERDICT']._serialized_end=2303
+  _globals['_FACECHOICE']._serialized_start=2203
+  _globals['_FACECHOICE']._serialized_end=2290
+  _globals['_VERDICT']._serialized_start=2292
+  _globals['_VERDICT']._serialized_end=2386
   _globals['_RECONSTRUCTREQUEST']._serialized_start=186
-  _globals['_RECONSTRUCTREQUEST']._serialized_end=512
-  _globals['_LANDMARKS68']._serialized_start=514
-  _globals['_LANDMARKS68']._serialized_end=543
-  _globals['_RECONSTRUCTRESPONSE']._serialized_start=546
-  _globals['_RECONSTRUCTRESPONSE']._serialized_end=894
-  _globals['_RECONSTRUCTRESPONSE_TIMINGSMSENTRY']._serialized_start=846
-  _globals['_RECONSTRUCTRESPONSE_TIMINGSMSENTRY']._serialized_end=894
-  _globals['_IMAGEINFO']._serialized_start=896
-  _globals['_IMAGEINFO']._serialized_end=938
-  _globals['_FACE']._serialized_start=941
-  _globals['_FACE']._serialized_end=1325
-  _globals['_BOX']._serialized_start=1327
-  _globals['_BOX']._serialized_end=1390
-  _globals['_PHOTOPLACEMENT']._serialized_start=1393
-  _globals['_PHOTOPLACEMENT']._serialized_end=1558
-  _globals['_POINT']._serialized_start=1560
-  _globals['_POINT']._serialized_end=1589
-  _globals['_FACEQUALITY']._serialized_start=1592
-  _globals['_FACEQUALITY']._serialized_end=1833
-  _globals['_RECONSTRUCTSTREAMREQUEST']._serialized_start=1835
-  _globals['_RECONSTRUCTSTREAMREQUEST']._serialized_end=1954
-  _globals['_RECONSTRUCTSTREAMRESPONSE']._serialized_start=1957
-  _globals['_RECONSTRUCTSTREAMRESPONSE']._serialized_end=2118
-  _globals['_RECONSTRUCTIONSERVICE']._serialized_start=2306
-  _globals['_RECONSTRUCTIONSERVICE']._serialized_end=2539
+  _globals['_RECONSTRUCTREQUEST']._serialized_end=539
+  _globals['_LANDMARKS68']._serialized_start=541
+  _globals['_LANDMARKS68']._serialized_end=570
+  _globals['_RECONSTRUCTRESPONSE']._serialized_start=573
+  _globals['_RECONSTRUCTRESPONSE']._serialized_end=921
+  _globals['_RECONSTRUCTRESPONSE_TIMINGSMSENTRY']._serialized_start=873
+  _globals['_RECONSTRUCTRESPONSE_TIMINGSMSENTRY']._serialized_end=921
+  _globals['_IMAGEINFO']._serialized_start=923
+  _globals['_IMAGEINFO']._serialized_end=965
+  _globals['_FACE']._serialized_start=968
+  _globals['_FACE']._serialized_end=1408
+  _globals['_BOX']._serialized_start=1410
+  _globals['_BOX']._serialized_end=1473
+  _globals['_PHOTOPLACEMENT']._serialized_start=1476
+  _globals['_PHOTOPLACEMENT']._serialized_end=1641
+  _globals['_POINT']._serialized_start=1643
+  _globals['_POINT']._serialized_end=1672
+  _globals['_FACEQUALITY']._serialized_start=1675
+  _globals['_FACEQUALITY']._serialized_end=1916
+  _globals['_RECONSTRUCTSTREAMREQUEST']._serialized_start=1918
+  _globals['_RECONSTRUCTSTREAMREQUEST']._serialized_end=2037
+  _globals['_RECONSTRUCTSTREAMRESPONSE']._serialized_start=2040
+  _globals['_RECONSTRUCTSTREAMRESPONSE']._serialized_end=2201
+  _globals['_RECONSTRUCTIONSERVICE']._serialized_start=2389
+  _globals['_RECONSTRUCTIONSERVICE']._serialized_end=2622
 # @@protoc_insertion_point(module_scope)

@@ -90,6 +90,7 @@ class ReconstructRequest(_message.Message):
     PARTS_FIELD_NUMBER: _builtins.int
     MESH_FIELD_NUMBER: _builtins.int
     PICTURE_SIZE_FIELD_NUMBER: _builtins.int
+    REFINE_ITERATIONS_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
     """The whole file: JPEG, PNG, WebP and others. The service's limits on bytes and pixels hold."""
     url: _builtins.str
@@ -104,6 +105,10 @@ class ReconstructRequest(_message.Message):
     """Width in photo pixels of the smallest face to look for; 0 and less than the service's own limit mean that limit."""
     picture_size: _builtins.int
     """Side in pixels of the renderings of single faces, 16 to 2048; 480 if left out."""
+    refine_iterations: _builtins.int
+    """Most steps in which each face is refined until its rendering explains the photo, 0 to 30; some 0.1 s each. The
+    faces then have `quality_before` beside `quality`.
+    """
     @_builtins.property
     def landmarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Landmarks68]:
         """The faces' landmarks in photo pixels, if they are known: one entry per face, of a crop one at most. Nothing is
@@ -130,10 +135,11 @@ class ReconstructRequest(_message.Message):
         parts: _abc.Iterable[_output_pb2.Part.ValueType] | None = ...,
         mesh: _output_pb2.MeshOptions | None = ...,
         picture_size: _builtins.int | None = ...,
+        refine_iterations: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_picture_size", b"_picture_size", "content", b"content", "mesh", b"mesh", "photo", b"photo", "picture_size", b"picture_size", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_picture_size", b"_picture_size", "content", b"content", "crop", b"crop", "faces", b"faces", "landmarks", b"landmarks", "mesh", b"mesh", "minimum_size", b"minimum_size", "parts", b"parts", "photo", b"photo", "picture_size", b"picture_size", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_picture_size", b"_picture_size", "content", b"content", "crop", b"crop", "faces", b"faces", "landmarks", b"landmarks", "mesh", b"mesh", "minimum_size", b"minimum_size", "parts", b"parts", "photo", b"photo", "picture_size", b"picture_size", "refine_iterations", b"refine_iterations", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__picture_size: _TypeAlias = _typing.Literal["picture_size"]  # noqa: Y015
     _WhichOneofArgType__picture_size: _TypeAlias = _typing.Literal["_picture_size", b"_picture_size"]  # noqa: Y015
@@ -287,6 +293,7 @@ class Face(_message.Message):
     MESH_FIELD_NUMBER: _builtins.int
     RENDERING_FIELD_NUMBER: _builtins.int
     CONTOURS_FIELD_NUMBER: _builtins.int
+    QUALITY_BEFORE_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """The detector's confidence; larger is surer, no upper limit. Absent where nothing was detected."""
     @_builtins.property
@@ -323,6 +330,12 @@ class Face(_message.Message):
     def contours(self) -> _output_pb2.Picture:
         """The crop with both outlines; if asked for."""
 
+    @_builtins.property
+    def quality_before(self) -> Global___FaceQuality:
+        """The quality before the refinement, of the network's own answer; if one was asked for. Both have its confidence,
+        which a refinement doesn't change.
+        """
+
     def __init__(
         self,
         *,
@@ -335,10 +348,11 @@ class Face(_message.Message):
         mesh: _output_pb2.Mesh | None = ...,
         rendering: _output_pb2.Picture | None = ...,
         contours: _output_pb2.Picture | None = ...,
+        quality_before: Global___FaceQuality | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "box", b"box", "contours", b"contours", "mesh", b"mesh", "parameters", b"parameters", "placement", b"placement", "quality", b"quality", "rendering", b"rendering", "score", b"score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "box", b"box", "contours", b"contours", "mesh", b"mesh", "parameters", b"parameters", "placement", b"placement", "quality", b"quality", "quality_before", b"quality_before", "rendering", b"rendering", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "box", b"box", "contours", b"contours", "landmarks68", b"landmarks68", "mesh", b"mesh", "parameters", b"parameters", "placement", b"placement", "quality", b"quality", "rendering", b"rendering", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "box", b"box", "contours", b"contours", "landmarks68", b"landmarks68", "mesh", b"mesh", "parameters", b"parameters", "placement", b"placement", "quality", b"quality", "quality_before", b"quality_before", "rendering", b"rendering", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015

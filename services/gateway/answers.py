@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from inversefacenet.camera import CAMERA_DISTANCE
+from inversefacenet.confidence import quality_block
+from inversefacenet.errors import FaceModelError, InputError
 from inversefacenet.image import encode_png
 from inversefacenet.stages import stage
 from services.gateway.jobs import Output
@@ -61,6 +63,7 @@ class FaceResult:
         mesh: If asked for.
         rendering: If asked for.
         contours: If asked for.
+        quality_before: The quality of the network's own answer, where this one is refined.
     """
 
     box: tuple[float, float, float, float]
@@ -76,6 +79,7 @@ class FaceResult:
     mesh: File | None = None
     rendering: File | None = None
     contours: File | None = None
+    quality_before: dict[str, float | str] | None = None
 
 
 @dataclass
@@ -118,7 +122,7 @@ def answer_faces(
     """Collect what the caller wants to know about a photo's faces, without timings.
 
     Args:
-        image: The decoded photo; wanted for the overlay alone.
+        image: The decoded photo; wanted where `output` needs it.
         size: Its width and height.
         reconstructions: Its faces, largest first.
         model: What made them.
@@ -128,7 +132,8 @@ def answer_faces(
     from inversefacenet.visualisation import overlay
 
     faces = [
-        answer_face(reconstruction, output, number) for number, reconstruction in enumerate(reconstructions)
+        answer_face(reconstruction, output, number, image)
+        for number, reconstruction in enumerate(reconstructions)
     ]
     laid_over = None
     if Part.OVERLAY in output.parts and image is not None:
@@ -138,12 +143,24 @@ def answer_faces(
     return PhotoAnswer(uuid.uuid4().hex, model, size, faces, truncated, laid_over)
 
 
-def answer_face(reconstruction: Reconstruction, output: Output, number: int = 0) -> FaceResult:
-    """Collect what the caller wants to know about one face; `number` names its files."""
+def answer_face(
+    reconstruction: Reconstruction,
+    output: Output,
+    number: int = 0,
+    image: UInt8[np.ndarray, "height width 3"] | None = None,
+) -> FaceResult:
+    """Collect what the caller wants to know about one face.
+
+    Args:
+        reconstruction: The face.
+        output: What is wanted.
+        number: Names its files.
+        image: The photo; wanted for a mesh with its colours or in its pixels.
+    """
     face, crop = reconstruction.face, reconstruction.crop
     left, top, right, bottom = (float(edge) for edge in face.box)
     placement = reconstruction.photo_placement
-    parts = output.parts
+    parts, before = output.parts, reconstruction.before
     return FaceResult(
         box=(left, top, right, bottom),
         score=None if math.isnan(face.score) else float(face.score),
@@ -155,9 +172,10 @@ def answer_face(reconstruction: Reconstruction, output: Output, number: int = 0)
         offset=(float(placement.offset[0]), float(placement.offset[1])),
         crop_scale=float(crop.placement.scale),
         crop_offset=(float(crop.placement.offset[0]), float(crop.placement.offset[1])),
-        mesh=_mesh(reconstruction, output, number) if Part.MESH in parts else None,
+        mesh=_mesh(reconstruction, output, number, image) if Part.MESH in parts else None,
         rendering=_rendering(reconstruction, output, number) if Part.RENDERING in parts else None,
         contours=_contours(reconstruction, number) if Part.CONTOURS in parts else None,
+        quality_before=None if before is None else quality_block(before, reconstruction.confidence),
     )
 
 
@@ -167,11 +185,22 @@ def picture_file(name: str, pixels: UInt8[np.ndarray, "height width channels"]) 
         return File(name, encode_png(pixels), PNG, "png", (pixels.shape[1], pixels.shape[0]))
 
 
-def _mesh(reconstruction: Reconstruction, output: Output, number: int) -> File:
+def _mesh(
+    reconstruction: Reconstruction,
+    output: Output,
+    number: int,
+    image: UInt8[np.ndarray, "height width 3"] | None,
+) -> File:
     from inversefacenet.export import mesh_of
 
     with stage("encode"):
-        mesh = mesh_of(reconstruction, output.mesh_space, output.mesh_colours)
+        try:
+            mesh = mesh_of(reconstruction, output.mesh_space, output.mesh_colours, image, output.texture_size)
+        except FaceModelError as error:
+            # A model that its operator has imported; the project's own has an atlas.
+            raise InputError(
+                "This service's face model has no places for a texture: ask for other mesh_colours."
+            ) from error
         return mesh_file(mesh, output, f"face{number}")
 
 

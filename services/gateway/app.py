@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from inversefacenet import __version__
 from services.gateway import (
     routes_batches,
+    routes_edits,
     routes_health,
     routes_models,
     routes_reconstructions,
@@ -32,6 +33,8 @@ DESCRIPTION: Final = (
     "rendering network after Kim et al. 2018. Errors are problem details (RFC 9457); every answer carries "
     "X-Request-ID."
 )
+
+STUDIO: Final = "\n\n[The studio]({}) does all of this in the browser."
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ def create_app(
     app = FastAPI(
         title="InverseFaceNet",
         version=__version__,
-        description=DESCRIPTION,
+        description=DESCRIPTION + (STUDIO.format(settings.studio_url) if settings.studio_url else ""),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -80,6 +83,7 @@ def create_app(
         routes_reconstructions,
         routes_batches,
         routes_renderings,
+        routes_edits,
         routes_models,
         routes_health,
     ):
@@ -89,15 +93,18 @@ def create_app(
 
     @app.get("/", include_in_schema=False)
     async def start_page() -> dict[str, str]:
+        studio = {"studio": settings.studio_url} if settings.studio_url else {}
         return {
             "name": "inversefacenet",
             "version": __version__,
             "documentation": DOCS_URL,
             "reconstructions": "/v1/reconstructions",
             "renderings": "/v1/renderings",
+            "edits": "/v1/edits",
             "models": "/v1/models",
             "ready": "/v2/health/ready",
             "metrics": "/metrics",
+            **studio,
         }
 
     return app

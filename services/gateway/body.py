@@ -19,6 +19,7 @@ from services.gateway.deadline import deadline_error
 from services.gateway.errors import BodyTimeoutError, BodyTooLargeError, MediaTypeError, TooManyPhotosError
 
 PHOTO_FIELD: Final = "photo"
+OTHER_PREFIX: Final = "others."
 JSON_TYPE: Final = "application/json"
 MULTIPART_TYPE: Final = "multipart/form-data"
 RAW_TYPES: Final = ("application/octet-stream",)
@@ -53,10 +54,12 @@ class Form:
     Attributes:
         fields: The texts by name, in the order in which they came.
         photos: File name and bytes of each photo.
+        others: Bytes of the photos of other faces, by the names that follow `OTHER_PREFIX`.
     """
 
     fields: dict[str, list[str]] = field(default_factory=dict)
     photos: list[tuple[str, bytes]] = field(default_factory=list)
+    others: dict[str, bytes] = field(default_factory=dict)
 
 
 def kind_of(request: Request, kinds: Collection[BodyKind]) -> BodyKind:
@@ -112,15 +115,23 @@ async def read_json(call: Call) -> bytes:
     return content
 
 
-async def read_form(call: Call, max_photos: int) -> Form:
+async def read_form(call: Call, max_photos: int, max_others: int = 0) -> Form:
     """Return a form's texts and photos; see `read_bytes`.
+
+    Args:
+        call: The call.
+        max_photos: How many files there may be in the field `PHOTO_FIELD`.
+        max_others: How many in fields whose names begin with `OTHER_PREFIX`.
 
     Raises:
         InputError: If the form can't be read, or holds no photo.
         TooManyPhotosError: If it holds more than so many.
     """
     async with _receiving(call):
-        return await _parse_form(call, max_photos)
+        form = await _parse_form(call, max_photos + max_others, others=max_others > 0)
+    if len(form.photos) > max_photos:
+        raise too_many(max_photos)
+    return form
 
 
 @asynccontextmanager
@@ -186,7 +197,7 @@ def too_many(limit: int) -> TooManyPhotosError:
     return TooManyPhotosError(f"At most {limit} photos are answered at once: send the others separately.")
 
 
-async def _parse_form(call: Call, max_photos: int) -> Form:
+async def _parse_form(call: Call, max_photos: int, *, others: bool) -> Form:
     limit = call.gateway.settings.max_body_bytes
     parser = _MemoryParser(
         call.request.headers,
@@ -207,6 +218,8 @@ async def _parse_form(call: Call, max_photos: int) -> Form:
                 form.fields.setdefault(name, []).append(value)
             elif name == PHOTO_FIELD:
                 form.photos.append((value.filename or "", await value.read()))
+            elif others and name.startswith(OTHER_PREFIX):
+                form.others[name.removeprefix(OTHER_PREFIX)] = await value.read()
             else:
                 raise InputError(
                     f"The form has a file in another field: use the field '{PHOTO_FIELD}' for the photo."

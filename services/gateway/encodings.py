@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inversefacenet.parameters import GROUPS
-from services.gateway.answers import PNG, FaceResult, File, PhotoAnswer
+from services.gateway.answers import FaceResult, File, PhotoAnswer
 from services.gateway.jobs import Form, Output
 from services.gateway.multipart_form import Piece, write_multipart
 
@@ -109,6 +109,8 @@ def _face(face: FaceResult, write_file: WriteFile) -> dict[str, Any]:
         },
         "quality": face.quality,
     }
+    if face.quality_before is not None:
+        tree["quality_before"] = face.quality_before
     if face.score is not None:
         tree["score"] = face.score
     if face.landmarks is not None:
@@ -124,7 +126,7 @@ def _face(face: FaceResult, write_file: WriteFile) -> dict[str, Any]:
 
 def _file(file: File, write_file: WriteFile) -> dict[str, Any]:
     described: dict[str, Any] = {"media_type": file.media_type}
-    if file.size is not None and file.media_type == PNG:
+    if file.size is not None:
         described["width"], described["height"] = file.size
     else:
         described["format"] = file.format

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import numpy as np
@@ -14,14 +15,16 @@ from inversefacenet.confidence import ConfidenceModel
 from inversefacenet.errors import BackendError, InverseFaceNetError
 from services.gateway.context import current_notes
 from services.gateway.deadline import Deadline
+from services.gateway.edit_schemas import EditOptions
 from services.gateway.errors import DrainingError, NotFoundError
-from services.gateway.jobs import Answered, PhotoJob, Prepared, RenderJob
+from services.gateway.jobs import Answered, EditJob, PhotoJob, Prepared, RenderJob
 from services.gateway.metrics import Metrics
 from services.gateway.readiness import Readiness
 from services.gateway.schemas import ModelInfo
 from services.gateway.settings import Settings
 from services.gateway.slots import missing_worker
 from services.gateway.tracing import Tracing
+from services.gateway.track_jobs import Followed, TrackJob
 from services.gateway.workers import Place, WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -88,6 +91,7 @@ class Engine:
         self._remote = remote
         self._tracing = tracing or Tracing()
         self._model = model
+        self._edit_options: EditOptions | None = None
         self.draining = False
         self.readiness = Readiness(self._probe, settings.probe_interval, settings.probe_timeout, metrics)
         metrics.backend_info.labels(remote.name if remote else model.backend).set(1)
@@ -149,8 +153,10 @@ class Engine:
         known = ", ".join(model.name for model in self.models())
         raise NotFoundError(f"There is no model of that name; there is {known}.")
 
-    async def reconstruct(self, job: PhotoJob, deadline: Deadline, *, wait: bool = False) -> Answered:
-        """Reconstruct a photo's faces.
+    async def reconstruct(
+        self, job: PhotoJob | EditJob, deadline: Deadline, *, wait: bool = False
+    ) -> Answered:
+        """Reconstruct a photo's faces; and edit them, if the job is to.
 
         Args:
             job: The photo and what is wanted.
@@ -166,14 +172,35 @@ class Engine:
             InverseFaceNetError: If the photo can't be read, has no face, or the backend fails.
         """
         started = time.perf_counter()
-        outcome = "cancelled"
-        place = await self._pool.enter(deadline, wait=wait)
-        try:
+        async with self._working(deadline, wait=wait) as place:
             if self._remote is None:
                 left = deadline.check()
                 answered, _ = await self._pool.run(place, "whole", job, left, deadline=deadline)
             else:
                 answered = await self._around(self._remote, place, job, deadline)
+        self._observe(answered, time.perf_counter() - started)
+        return answered
+
+    async def track(self, job: TrackJob, deadline: Deadline) -> Followed:
+        """Do a frame of a video, once there is room; see `reconstruct`."""
+        started = time.perf_counter()
+        async with self._working(deadline, wait=True) as place:
+            if self._remote is None:
+                left = deadline.check()
+                followed, _ = await self._pool.run(place, "track", job, left, deadline=deadline)
+            else:
+                followed = await self._track_around(self._remote, place, job, deadline)
+        assert isinstance(followed, Followed)
+        self._observe(followed.answered, time.perf_counter() - started)
+        return followed
+
+    @asynccontextmanager
+    async def _working(self, deadline: Deadline, *, wait: bool) -> AsyncIterator[Place]:
+        """Take a place for a photo or a frame, and count how its work ends."""
+        outcome = "cancelled"
+        place = await self._pool.enter(deadline, wait=wait)
+        try:
+            yield place
             outcome = "ok"
         except InverseFaceNetError as error:
             outcome = error.slug
@@ -185,11 +212,9 @@ class Engine:
         finally:
             place.leave()
             self._metrics.photos.labels(outcome).inc()
-        self._observe(answered, time.perf_counter() - started)
-        return answered
 
     async def _around(
-        self, remote: RemoteBackend, place: Place, job: PhotoJob, deadline: Deadline
+        self, remote: RemoteBackend, place: Place, job: PhotoJob | EditJob, deadline: Deadline
     ) -> Answered:
         def forget(prepared: Prepared, slot: int) -> None:
             self._pool.drop_in(slot, "forget", prepared.ticket)
@@ -200,7 +225,7 @@ class Engine:
             began, started = time.time(), time.perf_counter()
             thetas = await self._ask(remote, prepared.crops, deadline.check())
             infer = ("infer", began, time.perf_counter() - started)
-            arguments = (prepared.ticket, thetas, self.model, infer)
+            arguments = (prepared.ticket, thetas, self.model, infer, deadline.check())
             answered, _ = await self._pool.run_in(slot, place, "finish", *arguments, deadline=deadline)
         except BaseException:
             # Whatever went wrong, or if the caller is gone: the worker must not keep the photo.
@@ -208,6 +233,33 @@ class Engine:
             raise
         assert isinstance(answered, Answered)
         return answered
+
+    async def _track_around(
+        self, remote: RemoteBackend, place: Place, job: TrackJob, deadline: Deadline
+    ) -> Followed:
+        def forget(step: Prepared | Followed, slot: int) -> None:
+            if isinstance(step, Prepared):
+                self._pool.drop_in(slot, "forget", step.ticket)
+
+        step, slot = await self._pool.run(
+            place, "prepare_track", job, self.model, deadline=deadline, unheard=forget
+        )
+        # Twice, where a face that was followed is lost and another one found.
+        while isinstance(step, Prepared):
+            try:
+                began, started = time.time(), time.perf_counter()
+                thetas = await self._ask(remote, step.crops, deadline.check())
+                infer = ("infer", began, time.perf_counter() - started)
+                arguments = (step.ticket, thetas, self.model, infer)
+                following, _ = await self._pool.run_in(
+                    slot, place, "finish_track", *arguments, deadline=deadline, unheard=forget
+                )
+            except BaseException:
+                self._pool.drop_in(slot, "forget", step.ticket)
+                raise
+            step = following
+        assert isinstance(step, Followed)
+        return step
 
     async def _ask(
         self, remote: RemoteBackend, crops: UInt8[np.ndarray, "faces 240 240 3"], seconds: float
@@ -234,6 +286,18 @@ class Engine:
         assert isinstance(answered, Answered)
         self._observe_stages(answered)
         return answered
+
+    async def edit_options(self, deadline: Deadline) -> EditOptions:
+        """Return what edits may name; a worker is asked once, for it has the face model."""
+        if self._edit_options is None:
+            place = await self._pool.enter(deadline)
+            try:
+                found, _ = await self._pool.run(place, "edit_options", deadline=deadline)
+            finally:
+                place.leave()
+            assert isinstance(found, EditOptions)
+            self._edit_options = found
+        return self._edit_options
 
     def _observe(self, answered: Answered, seconds: float) -> None:
         self._metrics.stage_seconds.labels("whole").observe(seconds)

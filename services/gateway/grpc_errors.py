@@ -19,7 +19,8 @@ DETAILS_KEY: Final = "grpc-status-details-bin"
 PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 
 # Metadata is limited to 8 KiB in all, and the message is in it twice, once with its letters escaped.
-_MESSAGE_LIMIT: Final = 800
+_MESSAGE_LIMIT: Final = 2400
+_ESCAPED: Final = 3
 
 
 def code_of(error: InverseFaceNetError) -> grpc.StatusCode:
@@ -71,9 +72,20 @@ def status_of(error: InverseFaceNetError, request_id: str) -> status_pb2.Status:
     number: int = code_of(error).value[0]
     return status_pb2.Status(
         code=number,
-        message=outward_detail(error)[:_MESSAGE_LIMIT],
+        message=_shortened(outward_detail(error)),
         details=[_packed(detail) for detail in details],
     )
+
+
+def _shortened(message: str) -> str:
+    """Cut a message where metadata has no more room for it: plain letters take one byte, others several."""
+    room, end = _MESSAGE_LIMIT, 0
+    for letter in message:
+        room -= 1 if " " <= letter <= "~" else _ESCAPED * len(letter.encode())
+        if room < 0:
+            break
+        end += 1
+    return message[:end]
 
 
 def _packed(message: Message) -> any_pb2.Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
@@ -12,9 +13,15 @@ from jaxtyping import Float32
 
 from inversefacenet.errors import InputError, ParameterError
 from inversefacenet.parameters import PARAMETER_COUNT, Parameters
-from inversefacenet.v1 import output_pb2, reconstruction_pb2, rendering_pb2
+from inversefacenet.v1 import editing_pb2, output_pb2, parameters_pb2, reconstruction_pb2, rendering_pb2
 from services.gateway.jobs import Form, Output, PhotoJob, RenderJob
-from services.gateway.request_schemas import LARGEST_PICTURE, SMALLEST_PICTURE
+from services.gateway.request_schemas import (
+    LARGEST_PICTURE,
+    LARGEST_TEXTURE,
+    MOST_REFINE,
+    SMALLEST_PICTURE,
+    SMALLEST_TEXTURE,
+)
 from services.gateway.schemas import Part
 from services.gateway.settings import Settings
 
@@ -23,9 +30,10 @@ if TYPE_CHECKING:
 
 MAX_STREAM_ID: Final = 128
 _LANDMARK_NUMBERS: Final = 2 * 68
-_LARGEST_MINIMUM: Final = 10_000.0
+LARGEST_MINIMUM: Final = 10_000.0
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
+_FacesRequest = reconstruction_pb2.ReconstructRequest | editing_pb2.EditRequest
 Named = TypeVar("Named", bound=str)
 
 _PARTS: Final[Mapping[int, Part]] = MappingProxyType(
@@ -58,6 +66,7 @@ _MESH_SPACES: Final[Mapping[int, MeshSpace]] = MappingProxyType(
         output_pb2.MESH_SPACE_UNSPECIFIED: "model",
         output_pb2.MESH_SPACE_MODEL: "model",
         output_pb2.MESH_SPACE_CAMERA: "camera",
+        output_pb2.MESH_SPACE_PHOTO: "photo",
     }
 )
 _MESH_COLOURS: Final[Mapping[int, MeshColours]] = MappingProxyType(
@@ -65,6 +74,7 @@ _MESH_COLOURS: Final[Mapping[int, MeshColours]] = MappingProxyType(
         output_pb2.MESH_COLOURS_UNSPECIFIED: "reflectance",
         output_pb2.MESH_COLOURS_REFLECTANCE: "reflectance",
         output_pb2.MESH_COLOURS_SHADED: "shaded",
+        output_pb2.MESH_COLOURS_PHOTO: "photo",
     }
 )
 _RENDER_FORMS: Final[Mapping[int, Form]] = MappingProxyType(
@@ -127,17 +137,29 @@ def photo_job(
         FieldError: If a field's value can't be used.
     """
     parts = [_named(_PARTS, part, f"parts[{n}]") for n, part in enumerate(request.parts) if part]
+    output = _output(request.mesh, _size(request), Form.PROTOBUF, frozenset(parts))
+    return replace(plain_job(request, content, output, settings, request_id), crop=request.crop)
+
+
+def plain_job(
+    request: _FacesRequest,
+    content: bytes,
+    output: Output,
+    settings: Settings,
+    request_id: str,
+) -> PhotoJob:
+    """Return a photo with what is said of its faces, and the operator's limits; see `photo_job`."""
     return PhotoJob(
         content=content,
-        output=_output(request.mesh, _size(request), Form.PROTOBUF, frozenset(parts)),
+        output=output,
         request_id=request_id,
-        crop=request.crop,
         faces=_named(_FACES, request.faces, "faces"),
         minimum_size=_minimum_size(request, settings.minimum_face),
         landmarks=_landmarks(request),
         max_bytes=settings.max_body_bytes,
         max_pixels=settings.max_pixels,
         max_faces=settings.max_faces,
+        refine=_refine(request),
     )
 
 
@@ -149,6 +171,9 @@ def render_job(request: rendering_pb2.RenderRequest, request_id: str) -> RenderJ
         ParameterError: If the parameters can't.
     """
     output = _output(request.mesh, _size(request), _named(_RENDER_FORMS, request.output, "output"))
+    for field, value in (("mesh.space", output.mesh_space), ("mesh.colours", output.mesh_colours)):
+        if value == "photo":
+            raise FieldError(field, "parameters alone have no photo: send the photo to Reconstruct for this")
     return RenderJob(
         parameters=_parameters(request),
         output=output,
@@ -175,7 +200,17 @@ def _output(
         mesh_space=_named(_MESH_SPACES, mesh.space, "mesh.space"),
         mesh_colours=_named(_MESH_COLOURS, mesh.colours, "mesh.colours"),
         size=size,
+        texture_size=_texture_size(mesh),
     )
+
+
+def _texture_size(mesh: output_pb2.MeshOptions) -> int:
+    if not mesh.HasField("texture_size"):
+        return Output().texture_size
+    if not SMALLEST_TEXTURE <= mesh.texture_size <= LARGEST_TEXTURE:
+        limits = f"{SMALLEST_TEXTURE} to {LARGEST_TEXTURE}"
+        raise FieldError("mesh.texture_size", f"a texture has {limits} texels on a side")
+    return mesh.texture_size
 
 
 def _size(request: reconstruction_pb2.ReconstructRequest | rendering_pb2.RenderRequest) -> int:
@@ -187,16 +222,20 @@ def _size(request: reconstruction_pb2.ReconstructRequest | rendering_pb2.RenderR
     return request.picture_size
 
 
-def _minimum_size(request: reconstruction_pb2.ReconstructRequest, least: float) -> float | None:
+def _minimum_size(request: _FacesRequest, least: float) -> float | None:
     # Also refuses NaN.
-    if not 0 <= request.minimum_size <= _LARGEST_MINIMUM:
-        raise FieldError("minimum_size", f"must be 0 to {_LARGEST_MINIMUM:g} pixels")
+    if not 0 <= request.minimum_size <= LARGEST_MINIMUM:
+        raise FieldError("minimum_size", f"must be 0 to {LARGEST_MINIMUM:g} pixels")
     return max(request.minimum_size, least) if request.minimum_size else None
 
 
-def _landmarks(
-    request: reconstruction_pb2.ReconstructRequest,
-) -> tuple[Float32[np.ndarray, "68 2"], ...] | None:
+def _refine(request: _FacesRequest) -> int:
+    if request.refine_iterations > MOST_REFINE:
+        raise FieldError("refine_iterations", f"must be 0 to {MOST_REFINE}")
+    return request.refine_iterations
+
+
+def _landmarks(request: _FacesRequest) -> tuple[Float32[np.ndarray, "68 2"], ...] | None:
     if not request.landmarks:
         return None
     faces = []
@@ -219,9 +258,18 @@ def _parameters(request: rendering_pb2.RenderRequest) -> Parameters:
                 f"{len(request.vector.values)}."
             )
         return Parameters.from_vector(np.array(request.vector.values, np.float32))
+    return groups_of(request.parameters)
+
+
+def groups_of(message: parameters_pb2.FaceParameters) -> Parameters:
+    """Read parameters by name; a group that is left out is neutral.
+
+    Raises:
+        ParameterError: If a group has a wrong length, or numbers that aren't finite.
+    """
     neutral = Parameters.neutral()
     groups: dict[str, Float32[np.ndarray, "..."]] = {}
-    for field, values in request.parameters.ListFields():
+    for field, values in message.ListFields():
         usual = getattr(neutral, field.name)
         if len(values) != usual.size:
             raise ParameterError(

@@ -12,7 +12,7 @@ from typing import Any, Final
 from grpc import aio
 
 from inversefacenet.errors import InverseFaceNetError
-from inversefacenet.v1 import reconstruction_pb2
+from inversefacenet.v1 import reconstruction_pb2, tracking_pb2
 from services.gateway.access import Caller
 from services.gateway.admission import charged
 from services.gateway.context import current_request_id
@@ -66,6 +66,7 @@ class PhotoStream:
         self._sending = asyncio.Lock()
         self._opened = self._quiet_since = time.monotonic()
         self._ending: InverseFaceNetError | None = None
+        self._count = 0
 
     async def run(self) -> None:
         """Answer all photos.
@@ -75,17 +76,20 @@ class PhotoStream:
                 is answered.
             BodyTimeoutError: If nothing more arrives, and everything was answered.
         """
-        index = 0
         try:
             async with asyncio.TaskGroup() as group:
                 while (content := await self._next()) is not None:
-                    group.create_task(self._answer(index, content))
-                    index += 1
-                    count("photos", 1)
+                    self._received(group, content)
         finally:
             self._places.close()
         if self._ending is not None:
             raise self._ending
+
+    def _received(self, group: asyncio.TaskGroup, content: bytes) -> None:
+        """Begin to answer a message."""
+        group.create_task(self._answer(self._count, content))
+        self._count += 1
+        count("photos", 1)
 
     async def _next(self) -> bytes | None:
         """Return the next message once there is a place for it; None if there won't be one."""
@@ -141,13 +145,7 @@ class PhotoStream:
 
     async def _answer(self, index: int, content: bytes) -> None:
         try:
-            answer = reconstruction_pb2.ReconstructStreamResponse(index=index)
-            tail = b""
-            try:
-                tail = _embedded(await self._reconstructed(answer, content))
-            except Exception as error:
-                self._note(answer, foreseen(error))
-            message = answer.SerializeToString() + tail
+            message = await self._message(index, content)
             # If it can't be sent the caller is gone, and the call about to be cancelled.
             with suppress(aio.BaseError):
                 async with self._sending:
@@ -156,6 +154,16 @@ class PhotoStream:
         finally:
             self._places.give_back()
             self._quiet_since = time.monotonic()
+
+    async def _message(self, index: int, content: bytes) -> bytes:
+        """Return the answer to a message, whatever becomes of it."""
+        answer = reconstruction_pb2.ReconstructStreamResponse(index=index)
+        tail = b""
+        try:
+            tail = embedded(await self._reconstructed(answer, content), _RESPONSE_FIELD)
+        except Exception as error:
+            self._note(answer, foreseen(error))
+        return answer.SerializeToString() + tail
 
     async def _reconstructed(
         self, answer: reconstruction_pb2.ReconstructStreamResponse, content: bytes
@@ -173,7 +181,11 @@ class PhotoStream:
             job = await with_photo(gateway, job, url, deadline)
             return (await gateway.engine.reconstruct(job, deadline, wait=True)).content
 
-    def _note(self, answer: reconstruction_pb2.ReconstructStreamResponse, error: InverseFaceNetError) -> None:
+    def _note(
+        self,
+        answer: reconstruction_pb2.ReconstructStreamResponse | tracking_pb2.TrackResponse,
+        error: InverseFaceNetError,
+    ) -> None:
         """Answer an error in the photo's place; the stream goes on."""
         if error.slug in REFUSALS:
             self._gateway.metrics.refusals.labels(REFUSALS[error.slug]).inc()
@@ -188,9 +200,9 @@ def _timeout(seconds: float) -> float:
     return seconds or math.inf
 
 
-def _embedded(response: bytes) -> bytes:
-    """Return a serialized answer as the field `response` of a stream's message, without reading it."""
-    head = bytearray([_RESPONSE_FIELD << 3 | _LENGTH_DELIMITED])
+def embedded(response: bytes, field: int) -> bytes:
+    """Return a serialized answer as a field of a stream's message, 1 to 15, without reading it."""
+    head = bytearray([field << 3 | _LENGTH_DELIMITED])
     length = len(response)
     while length >= 0x80:
         head.append(length & 0x7F | 0x80)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
 
-from services.gateway.schemas import FaceChoice, Part
+from services.gateway.schemas import FaceChoice, Part, PictureFormat
 
 if TYPE_CHECKING:
     from inversefacenet.export import MeshColours, MeshFormat, MeshSpace
@@ -37,8 +38,10 @@ class Output:
         form: How it is written. `MESH` and `PICTURE` are the one file alone, of the largest face.
         mesh_format: File format of meshes.
         mesh_space: Frame of their vertices.
-        mesh_colours: Reflectance, or shaded as in the photo.
+        mesh_colours: Reflectance, shaded as in the photo, or the photo as a texture.
         size: Side of renderings in pixels.
+        texture_size: Side of the photo's texture in texels.
+        picture_format: File format of an edited photo.
     """
 
     parts: frozenset[Part] = frozenset()
@@ -47,6 +50,14 @@ class Output:
     mesh_space: MeshSpace = "model"
     mesh_colours: MeshColours = "reflectance"
     size: int = 480
+    texture_size: int = 1024
+    picture_format: PictureFormat = "png"
+
+    @property
+    def needs_photo(self) -> bool:
+        """Whether the photo's pixels are wanted once more after its faces are known."""
+        photo = "photo" in (self.mesh_space, self.mesh_colours)
+        return Part.OVERLAY in self.parts or (photo and Part.MESH in self.parts)
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ class PhotoJob:
         max_bytes: Limit of the file.
         max_pixels: Limit of the photo.
         max_faces: Limit of `faces="all"`.
+        refine: Most steps in which each face is refined; 0 leaves it as the network answers.
     """
 
     content: bytes
@@ -78,6 +90,27 @@ class PhotoJob:
     max_bytes: int = 32 * 1024 * 1024
     max_pixels: int = 64_000_000
     max_faces: int = 32
+    refine: int = 0
+
+
+@dataclass(frozen=True)
+class EditJob:
+    """A photo to edit.
+
+    Attributes:
+        photo: The photo, and how its answer is to be written.
+        edits: What is to be changed, as plain data (`inversefacenet.editing.parse_edits`).
+        others: Faces that edits take something from, by name: parameters, or photos with the largest face.
+    """
+
+    photo: PhotoJob
+    edits: tuple[dict[str, Any], ...]
+    others: Mapping[str, PhotoJob | Parameters] = field(default_factory=dict)
+
+    @property
+    def request_id(self) -> str:
+        """For the worker's log lines."""
+        return self.photo.request_id
 
 
 @dataclass(frozen=True)
@@ -99,7 +132,7 @@ class RenderJob:
     background: tuple[int, int, int] | None = (0, 0, 0)
 
 
-Job = PhotoJob | RenderJob
+Job = PhotoJob | EditJob | RenderJob
 StageTime = tuple[str, float, float]
 """Name, begin in seconds since the epoch, seconds."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from services.gateway.errors import NotAcceptableError
 from services.gateway.jobs import Form
+from services.gateway.schemas import PictureFormat
 
 if TYPE_CHECKING:
     from inversefacenet.export import MeshFormat
@@ -28,12 +29,14 @@ class Offer:
         form: How the worker writes it.
         mesh_format: File format, where the answer is a mesh alone.
         aliases: Other names of the same media type.
+        picture_format: File format, where the answer is an edited photo alone.
     """
 
     media_type: str
     form: Form
     mesh_format: MeshFormat | None = None
     aliases: tuple[str, ...] = ()
+    picture_format: PictureFormat | None = None
 
 
 JSON_OFFER: Final = Offer("application/json", Form.JSON)
@@ -41,7 +44,8 @@ MSGPACK_OFFER: Final = Offer(
     "application/msgpack", Form.MSGPACK, aliases=("application/x-msgpack", "application/vnd.msgpack")
 )
 MULTIPART_OFFER: Final = Offer("multipart/mixed", Form.MULTIPART)
-PICTURE_OFFER: Final = Offer("image/png", Form.PICTURE)
+PICTURE_OFFER: Final = Offer("image/png", Form.PICTURE, picture_format="png")
+JPEG_OFFER: Final = Offer("image/jpeg", Form.PICTURE, picture_format="jpeg")
 MESH_OFFERS: Final = (
     Offer("model/gltf-binary", Form.MESH, "glb"),
     Offer("application/zip", Form.MESH, "obj"),
@@ -53,6 +57,7 @@ ANSWER_OFFERS: Final = (JSON_OFFER, MSGPACK_OFFER, MULTIPART_OFFER)
 
 RECONSTRUCTION_OFFERS: Final = (*ANSWER_OFFERS, *MESH_OFFERS, PICTURE_OFFER)
 RENDERING_OFFERS: Final = (PICTURE_OFFER, *MESH_OFFERS)
+EDIT_OFFERS: Final = (PICTURE_OFFER, JPEG_OFFER, JSON_OFFER, MSGPACK_OFFER)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from services.gateway.context import REQUEST_ID_HEADER
+from services.gateway.edit_schemas import EditAnswer, EditBody
 from services.gateway.examples import PROBLEM_EXAMPLE
 from services.gateway.problems import problem_answer
 from services.gateway.request_schemas import BatchBody, PhotoBody, RenderingBody
@@ -24,6 +25,8 @@ _SCHEMAS: Final[tuple[tuple[type[BaseModel], JsonSchemaMode], ...]] = (
     (PhotoBody, "validation"),
     (BatchBody, "validation"),
     (RenderingBody, "validation"),
+    (EditBody, "validation"),
+    (EditAnswer, "serialization"),
 )
 _PROBLEMS: Final[Mapping[int, str]] = MappingProxyType(
     {

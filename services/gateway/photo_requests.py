@@ -18,12 +18,13 @@ from services.gateway.errors import InputDisabledError
 from services.gateway.jobs import Form as AnswerForm
 from services.gateway.jobs import Output, PhotoJob
 from services.gateway.negotiation import Offer
+from services.gateway.parameter_input import PARAMETER_SCHEMAS
 from services.gateway.request_schemas import (
     LONGEST_NAME,
-    PARAMETER_SCHEMAS,
     BatchBody,
     BatchParameters,
     BrokenPhoto,
+    FaceOptions,
     NamedPhoto,
     OnePhoto,
     PhotoBody,
@@ -39,7 +40,7 @@ _MOST_ERRORS: Final = 1000
 _LANDMARKS_OF_SEVERAL: Final = "belong to one photo: send several photos with theirs as JSON"
 
 Body = TypeVar("Body", bound=BaseModel)
-Options = TypeVar("Options", bound=BatchParameters)
+Options = TypeVar("Options", bound=FaceOptions)
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,11 @@ async def read_photo(call: Call, query: PhotoParameters) -> tuple[PhotoOptions, 
         photo = _photo(body, crop=query.input == "crop")
         if "landmarks" not in body.model_fields_set:
             photo = replace(photo, landmarks=query.landmarks)
-        return _merged(query, body), photo
+        return merged(query, body), photo
     if kind is BodyKind.RAW:
         return query, Photo(await read_bytes(call), crop=query.input == "crop", landmarks=query.landmarks)
     form = await read_form(call, 1)
-    options = _merged(query, _form_options(form, PhotoParameters))
+    options = merged(query, form_options(form, PhotoParameters))
     (_, content) = form.photos[0]
     return options, Photo(content, crop=options.input == "crop", landmarks=options.landmarks)
 
@@ -115,7 +116,7 @@ async def read_photos(call: Call, query: BatchParameters) -> PhotoRequest:
         body = read_model(BatchBody, await read_json(call), max_photos=limit)
         if len(body.photos) > limit:
             raise too_many(limit)
-        options = _merged(query, body)
+        options = merged(query, body)
         crop = options.input == "crop"
         either = [_either(number, one, crop) for number, one in enumerate(body.photos)]
         request = PhotoRequest(options, either)
@@ -123,7 +124,7 @@ async def read_photos(call: Call, query: BatchParameters) -> PhotoRequest:
         form = await read_form(call, limit)
         if "landmarks" in form.fields:
             raise invalid("body", "landmarks", _LANDMARKS_OF_SEVERAL)
-        options = _merged(query, _form_options(form, BatchParameters))
+        options = merged(query, form_options(form, BatchParameters))
         crop = options.input == "crop"
         photos = [Photo(content, name=name[:LONGEST_NAME], crop=crop) for name, content in form.photos]
         request = PhotoRequest(options, [*photos])
@@ -133,19 +134,26 @@ async def read_photos(call: Call, query: BatchParameters) -> PhotoRequest:
 
 def photo_job(call: Call, options: PhotoOptions, photo: Photo, offer: Offer) -> PhotoJob:
     """Return what a worker is to do with a photo, as far as it is known before one sent by URL is fetched."""
+    job = plain_job(call, options, photo, output_of(options, offer))
+    return replace(job, faces="largest") if offer.form is AnswerForm.MESH else job
+
+
+def plain_job(call: Call, options: FaceOptions, photo: Photo, output: Output) -> PhotoJob:
+    """Return a photo with the operator's limits; see `photo_job`."""
     settings = call.gateway.settings
     return PhotoJob(
         photo.content,
-        output_of(options, offer),
+        output,
         current_request_id() or "",
         base64=photo.base64,
         crop=photo.crop,
-        faces="largest" if offer.form is AnswerForm.MESH else options.faces,
+        faces=options.faces,
         minimum_size=max(options.minimum_size, settings.minimum_face) if options.minimum_size else None,
         landmarks=photo.landmarks,
         max_bytes=settings.max_body_bytes,
         max_pixels=settings.max_pixels,
         max_faces=settings.max_faces,
+        refine=options.refine,
     )
 
 
@@ -163,6 +171,7 @@ def output_of(options: PhotoOptions, offer: Offer) -> Output:
         options.mesh_space,
         options.mesh_colours,
         options.size,
+        options.texture_size,
     )
 
 
@@ -251,7 +260,12 @@ def _unknown(model: type[BaseModel], place: tuple[str | int, ...]) -> str:
     return f"there is no such member; there are {', '.join(names_of(model))}"
 
 
-def _form_options(form: Form, model: type[Options]) -> Options:
+def form_options(form: Form, model: type[Options]) -> Options:
+    """Read the texts of a form.
+
+    Raises:
+        RequestValidationError: If one isn't known, or isn't valid.
+    """
     fields: dict[str, str | list[str]] = {}
     known = names_of(model)
     for name, values in form.fields.items():
@@ -264,7 +278,8 @@ def _form_options(form: Form, model: type[Options]) -> Options:
         raise _placed(error, model) from error
 
 
-def _merged(query: Options, body: PhotoOptions) -> Options:
+def merged(query: Options, body: FaceOptions) -> Options:
+    """Return what a body asks for, and what the query does where the body says nothing."""
     fields: Mapping[str, object] = type(query).model_fields
     chosen = {name: getattr(body, name) for name in body.model_fields_set if name in fields}
     return query.model_copy(update=chosen)

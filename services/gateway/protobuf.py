@@ -41,8 +41,8 @@ def encode_protobuf(answer: PhotoAnswer) -> bytes:
         id=answer.id,
         model=model_message(answer.model),
         image=reconstruction_pb2.ImageInfo(width=answer.size[0], height=answer.size[1]),
-        faces=[_face(face) for face in answer.faces],
-        overlay=_picture(answer.overlay),
+        faces=[face_message(face) for face in answer.faces],
+        overlay=picture_message(answer.overlay),
         truncated=answer.truncated,
         timings_ms=answer.timings_ms,
     )
@@ -82,12 +82,12 @@ def model_message(model: ModelInfo) -> model_pb2.Model:
     )
 
 
-def _face(face: FaceResult) -> reconstruction_pb2.Face:
-    left, top, right, bottom = face.box
+def face_message(face: FaceResult) -> reconstruction_pb2.Face:
+    """Return a face as a message."""
     return reconstruction_pb2.Face(
-        box=reconstruction_pb2.Box(left=left, top=top, right=right, bottom=bottom),
+        box=box_message(face.box),
         score=face.score,
-        parameters=_parameters(face.parameters),
+        parameters=parameters_message(face.parameters),
         placement=reconstruction_pb2.PhotoPlacement(
             camera_distance=face.camera_distance,
             scale=face.scale,
@@ -95,20 +95,29 @@ def _face(face: FaceResult) -> reconstruction_pb2.Face:
             crop_scale=face.crop_scale,
             crop_offset=_point(face.crop_offset),
         ),
-        quality=_quality(face),
+        quality=quality_message(face.quality),
+        quality_before=None if face.quality_before is None else quality_message(face.quality_before),
         landmarks68=None if face.landmarks is None else _flat(face.landmarks),
         mesh=None if face.mesh is None else _mesh(face.mesh),
-        rendering=_picture(face.rendering),
-        contours=_picture(face.contours),
+        rendering=picture_message(face.rendering),
+        contours=picture_message(face.contours),
     )
 
 
-def _parameters(parameters: Parameters) -> parameters_pb2.FaceParameters:
+def box_message(box: tuple[float, float, float, float]) -> reconstruction_pb2.Box:
+    """Return a box in photo pixels as a message."""
+    left, top, right, bottom = box
+    return reconstruction_pb2.Box(left=left, top=top, right=right, bottom=bottom)
+
+
+def parameters_message(parameters: Parameters) -> parameters_pb2.FaceParameters:
+    """Return the 350 numbers as a message."""
     return parameters_pb2.FaceParameters(**{name: _flat(getattr(parameters, name)) for name in GROUPS})
 
 
-def _quality(face: FaceResult) -> reconstruction_pb2.FaceQuality:
-    values = dict(face.quality)
+def quality_message(block: Mapping[str, float | str]) -> reconstruction_pb2.FaceQuality:
+    """Return the measures of a face as a message."""
+    values = dict(block)
     verdict = values.pop("verdict", None)
     message = reconstruction_pb2.FaceQuality(**values)  # type: ignore[arg-type]
     if verdict is not None:
@@ -129,7 +138,8 @@ def _mesh(file: File) -> output_pb2.Mesh:
     return output_pb2.Mesh(format=_FORMATS[file.format], media_type=file.media_type, content=file.content)
 
 
-def _picture(file: File | None) -> output_pb2.Picture | None:
+def picture_message(file: File | None) -> output_pb2.Picture | None:
+    """Return a picture as a message; None where there is none."""
     if file is None or file.size is None:
         return None
     width, height = file.size

@@ -16,24 +16,18 @@ from pydantic import (
 )
 
 from services.gateway.jobs import Output
-from services.gateway.landmark_input import LANDMARKS_HELP, Landmarks, LandmarksText, numbers
+from services.gateway.landmark_input import LANDMARKS_HELP, Landmarks, LandmarksText
+from services.gateway.parameter_input import PARAMETER_SCHEMAS, PARAMETERS_HELP
 from services.gateway.schemas import FaceChoice, Part, Schema
 
 SMALLEST_PICTURE: Final = 16
 LARGEST_PICTURE: Final = 2048
+SMALLEST_TEXTURE: Final = 256
+LARGEST_TEXTURE: Final = 4096
 LONGEST_NAME: Final = 255
+MOST_REFINE: Final = 30
 MOST_PHOTOS: Final = 1000
 """More than any service allows: a list of more is not read on."""
-
-PARAMETER_SCHEMAS: Final[dict[str, Any]] = {
-    "rotation": numbers(3),
-    "shape": numbers(128),
-    "expression": numbers(64),
-    "reflectance": numbers(128),
-    "illumination": {"type": "array", "items": numbers(3), "minItems": 9, "maxItems": 9},
-    "vector": numbers(350),
-}
-"""JSON schemas of what `parameters` may hold."""
 
 _MOST_PARTS: Final = 16
 
@@ -45,8 +39,8 @@ def split_commas(values: object) -> object:
     return [name.strip() for value in values for name in str(value).split(",") if name.strip()]
 
 
-class PhotoOptions(BaseModel):
-    """What is wanted of a photo."""
+class FaceOptions(BaseModel):
+    """Which faces of a photo, and how much effort they are worth."""
 
     faces: FaceChoice = Field(default="largest", description="The largest face or all of them.")
     minimum_size: float = Field(
@@ -56,6 +50,18 @@ class PhotoOptions(BaseModel):
         allow_inf_nan=False,
         description="Least width of a face in photo pixels; the service's own setting is the least of all.",
     )
+    refine: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_REFINE,
+        description="Most steps in which each face is refined until its rendering explains the photo, some "
+        "0.1 s each. The answer then has `quality_before` beside `quality`.",
+    )
+
+
+class PhotoOptions(FaceOptions):
+    """What is wanted of a photo."""
+
     parts: list[Part] = Field(
         default=[Part.PARAMETERS],
         alias="return",
@@ -65,12 +71,20 @@ class PhotoOptions(BaseModel):
     mesh_format: Literal["glb", "obj", "ply"] = Field(
         default="glb", description="File format of meshes; OBJ comes as a ZIP archive with its material."
     )
-    mesh_space: Literal["model", "camera"] = Field(
+    mesh_space: Literal["model", "camera", "photo"] = Field(
         default="model",
-        description="Frame of their vertices: looking along +z, or turned as in the photo.",
+        description="Frame of their vertices: looking along +z; turned as in the photo; or in the pixels of "
+        "the photo itself, so that they lie over it.",
     )
-    mesh_colours: Literal["reflectance", "shaded"] = Field(
-        default="reflectance", description="Their colours: bare skin, or with the photo's light."
+    mesh_colours: Literal["reflectance", "shaded", "photo"] = Field(
+        default="reflectance",
+        description="Their colours: bare skin; with the photo's light; or the photo itself as a texture.",
+    )
+    texture_size: int = Field(
+        default=Output.texture_size,
+        ge=SMALLEST_TEXTURE,
+        le=LARGEST_TEXTURE,
+        description="Side of such a texture in texels.",
     )
     size: int = Field(
         default=Output.size,
@@ -201,14 +215,17 @@ def _plain(value: object, read: ValidatorFunctionWrapHandler) -> object:
         ) from error
 
 
+def _without_photo(value: object) -> object:
+    if value == "photo":
+        raise ValueError("parameters alone have no photo: send the photo to /v1/reconstructions for this")
+    return value
+
+
 class RenderingBody(Schema):
     """The parameters of a face, and how it is to be shown."""
 
     parameters: dict[str, Any] = Field(
-        description=(
-            "The groups by name, as answers hold them; one that is left out is neutral. Or `vector`: all 350 "
-            "numbers in their order."
-        ),
+        description=PARAMETERS_HELP,
         json_schema_extra={
             "properties": PARAMETER_SCHEMAS,
             "additionalProperties": False,
@@ -228,9 +245,9 @@ class RenderingBody(Schema):
         description="sRGB of what the face doesn't cover, as [red, green, blue]; or `transparent`.",
     )
     geometry: bool = Field(default=False, description="Show the geometry alone, as grey clay.")
-    mesh_space: Literal["model", "camera"] = Field(
+    mesh_space: Annotated[Literal["model", "camera"], BeforeValidator(_without_photo)] = Field(
         default="model", description="Frame of a mesh's vertices: looking along +z, or turned by `rotation`."
     )
-    mesh_colours: Literal["reflectance", "shaded"] = Field(
+    mesh_colours: Annotated[Literal["reflectance", "shaded"], BeforeValidator(_without_photo)] = Field(
         default="reflectance", description="A mesh's colours: bare skin, or with `illumination`."
     )

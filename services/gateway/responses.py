@@ -13,6 +13,7 @@ from services.gateway.negotiation import Offer
 VARY: Final = {"Vary": "Accept"}
 _ENDINGS: Final = {
     "image/png": "png",
+    "image/jpeg": "jpg",
     "model/gltf-binary": "glb",
     "application/zip": "obj.zip",
     "application/ply": "ply",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 from fastapi import APIRouter, Response
 
-from inversefacenet.errors import ParameterError
-from inversefacenet.parameters import PARAMETER_COUNT, Parameters, number_array
 from services.gateway.admission import charged
 from services.gateway.body import JSON_TYPE, BodyKind, kind_of, read_json
 from services.gateway.calls import Welcome, check_query, until_disconnect
@@ -17,6 +14,7 @@ from services.gateway.examples import RENDERING_EXAMPLES
 from services.gateway.jobs import Output, RenderJob
 from services.gateway.negotiation import RENDERING_OFFERS, Offer
 from services.gateway.openapi import BINARY, problems, reference
+from services.gateway.parameter_input import parameters_of
 from services.gateway.photo_requests import read_model
 from services.gateway.request_schemas import RenderingBody
 from services.gateway.responses import file_response
@@ -34,8 +32,6 @@ curl -H 'Content-Type: application/json' -H 'Accept: model/gltf-binary' -d '{"pa
 `Accept` picks the file: a PNG picture (the default), or a mesh as GLB, OBJ (in a ZIP archive) or PLY. It
 costs as much of the key's quota as a photo.
 """
-
-_VECTOR: Final = "vector"
 
 
 @router.post(
@@ -71,7 +67,7 @@ async def render(call: Welcome) -> Response:
 def _job(body: RenderingBody, offer: Offer) -> RenderJob:
     background = None if body.background == "transparent" else tuple(body.background)
     return RenderJob(
-        _parameters(body.parameters),
+        parameters_of(body.parameters),
         Output(
             form=offer.form,
             mesh_format=offer.mesh_format or "glb",
@@ -83,22 +79,3 @@ def _job(body: RenderingBody, offer: Offer) -> RenderJob:
         body.geometry,
         background,  # type: ignore[arg-type]  # three channels: the schema has counted them
     )
-
-
-def _parameters(given: dict[str, Any]) -> Parameters:
-    """Read parameters by group or as one vector.
-
-    Raises:
-        ParameterError: If they can't be used.
-    """
-    if _VECTOR not in given:
-        return Parameters.from_dict(given)
-    if len(given) > 1:
-        raise ParameterError(f"Send either '{_VECTOR}' or the groups by name, not both.")
-    try:
-        vector = number_array(given[_VECTOR])
-    except ValueError:
-        vector = np.empty(0)
-    if vector.shape != (PARAMETER_COUNT,):
-        raise ParameterError(f"'{_VECTOR}' must hold {PARAMETER_COUNT} numbers.")
-    return Parameters.from_vector(vector.astype(np.float64))

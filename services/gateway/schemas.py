@@ -17,6 +17,7 @@ Light = Annotated[list[Vector3], Field(min_length=9, max_length=9)]
 Landmarks68 = Annotated[list[Point], Field(min_length=68, max_length=68)]
 
 FaceChoice = Literal["largest", "all"]
+PictureFormat = Literal["png", "jpeg"]
 Verdict = Literal["good", "doubtful", "failed"]
 
 VERDICTS = (
@@ -175,6 +176,11 @@ class FaceAnswer(Schema):
     parameters: FaceParameters
     placement: PhotoPlacement
     quality: FaceQuality
+    quality_before: FaceQuality | None = Field(
+        default=None,
+        description="The same before the refinement, of the network's own answer; if one was asked for. Both "
+        "have its confidence, which a refinement doesn't change.",
+    )
     landmarks68: Landmarks68 | None = Field(
         default=None,
         description="The landmarks in iBUG order, in photo pixels. Absent for a crop that came without.",

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from services.gateway.access import ApiKeys
 
 PREFIX = "IFN_"
+_STUDIO = "IFN_STUDIO_"  # the studio has settings of its own
 
 
 def available_cores() -> int:
@@ -216,6 +217,11 @@ class Settings(BaseSettings):
         pattern=r"^(https?://\S+)?$",
         description="OpenTelemetry collector (OTLP over HTTP), as http://collector:4318; empty: no traces.",
     )
+    studio_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="Address of the studio, which `GET /` and `/docs` then link to; empty: no link.",
+    )
     drain: int = Field(
         default=30,
         ge=0,
@@ -322,7 +328,11 @@ def unknown_variables() -> list[str]:
     """Return environment variables that carry the prefix but name no setting: most likely misspelt."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     return sorted(
-        name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known
+        name
+        for name in os.environ
+        if name.upper().startswith(PREFIX)
+        and not name.upper().startswith(_STUDIO)
+        and name.upper() not in known
     )
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from inversefacenet.backends import InferenceBackend
 from inversefacenet.errors import InverseFaceNetError
 from services.gateway.context import begin_request
-from services.gateway.jobs import PhotoJob, RenderJob
+from services.gateway.jobs import EditJob, PhotoJob, RenderJob
 from services.gateway.logging_config import configure_logging
-from services.gateway.pipeline import NoBackend, Pipeline, model_info, warm_up
+from services.gateway.pipeline import NoBackend, Pipeline, model_info
 from services.gateway.slots import WorkerOptions
+from services.gateway.track_jobs import TrackJob
 
 logger = logging.getLogger("services.gateway.worker")
 
@@ -51,7 +52,7 @@ def main() -> int:
 
 def _answer(pipeline: Pipeline, method: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
     for argument in arguments[:1]:
-        if isinstance(argument, PhotoJob | RenderJob):
+        if isinstance(argument, EditJob | PhotoJob | RenderJob | TrackJob):
             begin_request(argument.request_id)
     try:
         return True, getattr(pipeline, method)(*arguments)
@@ -83,6 +84,7 @@ def load_pipeline(options: WorkerOptions) -> Pipeline:
     from inversefacenet.landmarks import FaceDetector
     from inversefacenet.morphable_model import MorphableModel
     from inversefacenet.reconstruction import Reconstructor
+    from services.gateway.warm_up import warm_up
 
     backend: InferenceBackend = NoBackend()
     version = ""

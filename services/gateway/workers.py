@@ -210,12 +210,18 @@ class WorkerPool:
         return await self._wait(_Task(method, arguments, deadline, place), self._line, unheard)
 
     async def run_in(
-        self, slot: int, place: Place, method: str, *arguments: Any, deadline: Deadline
+        self,
+        slot: int,
+        place: Place,
+        method: str,
+        *arguments: Any,
+        deadline: Deadline,
+        unheard: Callable[[Any, int], None] | None = None,
     ) -> tuple[Any, int]:
         """Run a method in a certain slot, before new photos; see `run`."""
         if not self._running[slot]:  # what it kept is gone: don't wait for its successor to say so
             raise WorkerCrashedError("The worker ended while it worked on this photo.")
-        return await self._wait(_Task(method, arguments, deadline, place), self._own[slot])
+        return await self._wait(_Task(method, arguments, deadline, place), self._own[slot], unheard)
 
     def drop_in(self, slot: int, method: str, *arguments: Any) -> None:
         """Run a method in a certain slot and forget about it."""
@@ -296,7 +302,7 @@ class WorkerPool:
         if failure is not None:
             task.result.set_exception(failure)
         else:
-            if task.method in ("whole", "probe"):
+            if task.method in ("whole", "track", "probe"):
                 self.last_success = time.monotonic()
             task.result.set_result((outcome, index))
         # A second half whose first died with an earlier process raises it too, in a process that is well.
@@ -305,7 +311,7 @@ class WorkerPool:
 
     def _begin(self, task: _Task) -> None:
         self._metrics.busy.inc()
-        if task.method in ("whole", "prepare", "render"):
+        if task.method in ("whole", "prepare", "track", "prepare_track", "render"):
             self._metrics.stage_seconds.labels("queue").observe(time.perf_counter() - task.entered)
 
     def _end(self, task: _Task) -> None:

@@ -36,7 +36,7 @@ def test_python_examples_run(program, tmp_path):
 def test_command_line_examples_run(tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     commands = re.findall(r"^\.venv/bin/inversefacenet (.*)$", README, flags=re.M)
-    assert len(commands) == 4
+    assert len(commands) == 6
     for command in commands:
         result = subprocess.run(
             [sys.executable, "-m", "inversefacenet.cli", *command.split()],
@@ -51,7 +51,7 @@ def test_command_line_examples_run(tmp_path):
 
 
 def test_there_are_examples():
-    assert len(PROGRAMS) == 2
+    assert len(PROGRAMS) == 3
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/api.md", "docs/operations.md", "CHANGELOG.md"])

@@ -210,6 +210,19 @@ def json_bodies(face, crop):
         ("/v1/reconstructions/batch", {"photos": [{"photo": photo, "crop": True}] * 2}),
         ("/v1/renderings", {"parameters": {"vector": [0.0] * 350}, "size": 64}),
         ("/v1/renderings", {"parameters": {"rotation": [0.1, 0.2, 0.3]}, "background": [1, 2, 3]}),
+        (
+            "/v1/edits",
+            {
+                "photo": photo,
+                "landmarks": [points],
+                "edits": [
+                    {"edit": "relight", "direction": [1, 2, 3], "ambient": 0.5},
+                    {"edit": "expression", "units": {"jawOpen": 0.5}},
+                    {"edit": "mix", "from": "other", "shape": 0.5, "pose": 1},
+                ],
+                "others": {"other": {"parameters": {"shape": [1.0] * 128}}},
+            },
+        ),
     ]
 
 
@@ -252,7 +265,7 @@ def test_bodies_that_are_traps(fuzzer, crop):
     many = form([(f"field{number}", b"x") for number in range(5000)], [crop])
     photos = form([], [crop] * 500)
     requests = []
-    for path in ("/v1/reconstructions", "/v1/reconstructions/batch", "/v1/renderings"):
+    for path in ("/v1/reconstructions", "/v1/reconstructions/batch", "/v1/renderings", "/v1/edits"):
         for name, body in (("deep", deep), ("wide", wide), ("huge", huge), ("number", number)):
             requests.append(post(f"{name} {path}", path, body, "application/json"))
         requests.append(post(f"nan {path}", path, b'{"size": NaN, "photo": Infinity}', "application/json"))

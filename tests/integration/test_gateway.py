@@ -413,3 +413,18 @@ def test_the_start_page_leads_on():
         assert (await client.get("/v2")).json()["name"] == "inversefacenet"
 
     serve(check)
+
+
+def test_the_start_page_links_to_the_studio_where_there_is_one():
+    async def check(client):
+        assert (await client.get("/")).json()["studio"] == "https://studio.example.org/"
+        document = (await client.get("/openapi.json")).json()
+        assert "(https://studio.example.org/)" in document["info"]["description"]
+
+    serve(check, studio_url="https://studio.example.org/")
+
+    async def check_without(client):
+        assert "studio" not in (await client.get("/")).json()
+        assert "studio" not in (await client.get("/openapi.json")).json()["info"]["description"]
+
+    serve(check_without)

@@ -31,6 +31,8 @@ WORK = (
     ("POST", URL),
     ("POST", f"{URL}/batch"),
     ("POST", "/v1/renderings"),
+    ("POST", "/v1/edits"),
+    ("GET", "/v1/edits/options"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/inversefacenet"),
 )
@@ -298,7 +300,7 @@ def test_all_photos_of_a_batch_whose_caller_left_are_counted():
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon", ""])
-@pytest.mark.parametrize("path", [URL, f"{URL}/batch", "/v1/renderings"])
+@pytest.mark.parametrize("path", [URL, f"{URL}/batch", "/v1/renderings", "/v1/edits"])
 def test_a_wrong_time_is_refused(value, path):
     async def check(client):
         response = await post_unread(client, {"X-Request-Timeout": value}, path)

@@ -22,7 +22,8 @@ from test_gateway_grpc import KEYS
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICES = tuple(f"inversefacenet.v1.{name}Service" for name in ("Reconstruction", "Rendering", "Model"))
+NAMES = ("Reconstruction", "Rendering", "Editing", "Tracking", "Model")
+SERVICES = tuple(f"inversefacenet.v1.{name}Service" for name in NAMES)
 
 
 def asked(service=""):

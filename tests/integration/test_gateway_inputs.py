@@ -365,6 +365,8 @@ def test_crop_and_input_must_agree():
         ("POST", URL, "faces, input, landmarks, mesh_colours"),
         ("POST", f"{URL}/batch", "faces, input, mesh_colours"),
         ("POST", "/v1/renderings", "takes none"),
+        ("POST", "/v1/edits", "edits, faces, landmarks, minimum_size, others, picture_format, refine"),
+        ("GET", "/v1/edits/options", "takes none"),
         ("GET", "/v1/models", "takes none"),
         ("GET", "/v1/models/inversefacenet", "takes none"),
     ],
@@ -372,7 +374,7 @@ def test_crop_and_input_must_agree():
 def test_a_parameter_of_the_query_that_does_not_exist_is_refused(method, path, words):
     async def check(client):
         body = {"json": {"parameters": {}}} if "renderings" in path else {}
-        if "reconstructions" in path:
+        if "reconstructions" in path or path.endswith("/edits"):
             body = {"files": {"photo": ("a.png", photo_bytes())}}
         response = await client.request(method, path, params={"retrun": "a-value"}, **body)
         (error,) = assert_problem(response, 422, "invalid-request").errors
@@ -392,7 +394,7 @@ def test_a_member_that_does_not_exist_is_refused_with_those_that_do():
         response = await client.post(URL, json={"photo": {**photo, "name": "a"}, "retrun": ["mesh"]})
         messages = {e.field: e.message for e in assert_problem(response, 422, "invalid-request").errors}
         assert messages["body.photo.name"] == "there is no such member; there are base64, url"
-        assert "photo, return, size" in messages["body.retrun"]
+        assert "photo, refine, return, size" in messages["body.retrun"]
         response = await client.post(f"{URL}/batch", json={"photos": [{"photo": {**photo, "x": 1}, "y": 1}]})
         (result,) = response.json()["results"]
         messages = {error["field"]: error["message"] for error in result["problem"]["errors"]}

@@ -67,6 +67,9 @@ def test_example_requests_are_valid_and_are_answered_as_described(document):
             ("/v1/reconstructions/batch", "batch"): 200,
             ("/v1/renderings", "groups"): 200,
             ("/v1/renderings", "vector"): 200,
+            ("/v1/edits", "relight"): 200,
+            ("/v1/edits", "other"): 200,
+            ("/v1/edits", "several"): 200,
         }
 
     serve(check)
@@ -80,7 +83,7 @@ def test_example_answers_are_valid(document):
                 if "example" in media:
                     validator(document, media["schema"]).validate(media["example"])
                     count += 1
-    assert count == 9
+    assert count == 13
 
 
 def test_every_reference_leads_somewhere(document):
@@ -142,8 +145,9 @@ def test_curl_lines_are_answered_as_described(document):
         "/v1/reconstructions",
         "/v1/reconstructions/batch",
         "/v1/renderings",
+        "/v1/edits",
     }
-    assert len(lines) == 8
+    assert len(lines) == 10
 
     async def check(client):
         for path, operation, line in lines:
@@ -153,7 +157,12 @@ def test_curl_lines_are_answered_as_described(document):
             assert response.status_code == 200, (line, response.content[:300])
             check_answer(document, operation, response)
             media_type = response.headers["content-type"]
-            expected = {"png": "image/png", "glb": "model/gltf-binary", None: "application/json"}
+            expected = {
+                "png": "image/png",
+                "jpg": "image/jpeg",
+                "glb": "model/gltf-binary",
+                None: "application/json",
+            }
             assert media_type == expected[output and output.rpartition(".")[2]]
 
     serve(check)
@@ -220,6 +229,8 @@ def test_the_document_has_what_callers_need(document):
         "/v1/reconstructions",
         "/v1/reconstructions/batch",
         "/v1/renderings",
+        "/v1/edits",
+        "/v1/edits/options",
         "/v1/models",
         "/v1/models/{name}",
         "/v2/health/live",
@@ -245,6 +256,25 @@ def test_the_document_has_what_callers_need(document):
     }
     names = {parameter["name"] for parameter in post["parameters"]}
     assert names >= {"faces", "minimum_size", "return", "size", "input", "landmarks", "X-Request-Timeout"}
+    assert "refine" in names
+    edit = document["paths"]["/v1/edits"]["post"]
+    asked = {parameter["name"] for parameter in edit["parameters"]}
+    assert asked == {
+        "edits",
+        "others",
+        "faces",
+        "minimum_size",
+        "landmarks",
+        "refine",
+        "picture_format",
+        "X-Request-Timeout",
+    }
+    assert set(edit["responses"]["200"]["content"]) == {
+        "image/png",
+        "image/jpeg",
+        "application/json",
+        "application/msgpack",
+    }
     batch = document["paths"]["/v1/reconstructions/batch"]["post"]
     assert names - {parameter["name"] for parameter in batch["parameters"]} == {"landmarks"}
     form = batch["requestBody"]["content"]["multipart/form-data"]["schema"]

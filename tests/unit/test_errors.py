@@ -29,7 +29,7 @@ def drawn_tree():
 def test_drawing_shows_exactly_the_classes():
     actual = {c.__name__: (c.__base__.__name__, c.http_status, c.grpc_code) for c in CLASSES}
     assert drawn_tree() == actual
-    assert len(actual) == 15
+    assert len(actual) == 17
 
 
 def test_slugs_are_distinct_and_fit_for_urls():

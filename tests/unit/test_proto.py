@@ -33,7 +33,7 @@ def files(tmp_path_factory):
     """Our own files, compiled."""
     compiled = described(tmp_path_factory.mktemp("interface"))
     own = [file for file in compiled if file.name.startswith("inversefacenet/")]
-    assert len(own) == len(generate_proto.sources()) == 5
+    assert len(own) == len(generate_proto.sources()) == 7
     return own
 
 
@@ -107,7 +107,10 @@ def test_every_import_is_used(files):
         for file in files
         for _, name, element in elements(file)
         if isinstance(element, descriptor_pb2.DescriptorProto | descriptor_pb2.EnumDescriptorProto)
-    } | {".google.rpc.Status": "google/rpc/status.proto"}
+    } | {
+        ".google.rpc.Status": "google/rpc/status.proto",
+        ".google.protobuf.Struct": "google/protobuf/struct.proto",
+    }
     for file in files:
         named = {field.type_name for field in kinds([file], descriptor_pb2.FieldDescriptorProto)}
         for method in kinds([file], descriptor_pb2.MethodDescriptorProto):
@@ -117,7 +120,7 @@ def test_every_import_is_used(files):
 
 def test_enums_have_a_zero_that_means_nothing_and_prefixed_values(files):
     enums = kinds(files, descriptor_pb2.EnumDescriptorProto)
-    assert len(enums) == 7
+    assert len(enums) == 9
     for enum in enums:
         prefix = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", enum.name).upper()
         assert enum.value[0].name == f"{prefix}_UNSPECIFIED"
@@ -137,9 +140,11 @@ def test_names_follow_the_style(files):
 def test_services_and_their_messages_are_named_after_their_methods(files):
     services = kinds(files, descriptor_pb2.ServiceDescriptorProto)
     assert sorted(service.name for service in services) == [
+        "EditingService",
         "ModelService",
         "ReconstructionService",
         "RenderingService",
+        "TrackingService",
     ]
     used = []
     for service in services:
@@ -147,7 +152,7 @@ def test_services_and_their_messages_are_named_after_their_methods(files):
             assert method.input_type == f".inversefacenet.v1.{method.name}Request"
             assert method.output_type == f".inversefacenet.v1.{method.name}Response"
             used += [method.input_type, method.output_type]
-    assert len(set(used)) == len(used) == 10
+    assert len(set(used)) == len(used) == 16
 
 
 def test_numbers_travel_packed():

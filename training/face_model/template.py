@@ -88,11 +88,7 @@ class Template:
 
 def build_template() -> Template:
     """Build the template from the MakeHuman data."""
-    base = load_base_mesh()
-    head = mean_head(base)
-    nose = head[NOSE_TIP]
-    surface = _refined_parts(base, head)
-    surface = _crop(surface, head, nose)
+    surface, head = face_surface()
     part = _vertex_part(surface)
     uv, masks = _texture(surface, part)
     vertices = np.asarray(surface.operator @ head)
@@ -108,6 +104,17 @@ def build_template() -> Template:
         masks=masks,
         landmarks=find_landmarks(Geometry(vertices, triangles, surface.part)),
     )
+
+
+def face_surface() -> tuple[Surface, Float[np.ndarray, "19158 3"]]:
+    """Refine and cut the base mesh's face.
+
+    Returns:
+        The template's surface with MakeHuman's texture coordinates at its corners, and the mean head.
+    """
+    base = load_base_mesh()
+    head = mean_head(base)
+    return _crop(_refined_parts(base, head), head, head[NOSE_TIP]), head
 
 
 def _refined_parts(base: BaseMesh, head: Float[np.ndarray, "19158 3"]) -> Surface:
@@ -249,4 +256,14 @@ def _sample_mask(name: str, uv: Float[np.ndarray, "*corners 2"]) -> Float[np.nda
     return np.asarray(texels[row, column])
 
 
-__all__ = ["EYE", "LID", "MOUTH", "PART_NAMES", "SKIN", "Template", "build_template", "triangle_sides"]
+__all__ = [
+    "EYE",
+    "LID",
+    "MOUTH",
+    "PART_NAMES",
+    "SKIN",
+    "Template",
+    "build_template",
+    "face_surface",
+    "triangle_sides",
+]
