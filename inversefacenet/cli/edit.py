@@ -85,8 +85,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Edit the photo, here or at a server."""
-    for name in ("model", "landmarks"):
-        if options.server is not None and getattr(options, name) is not None:
+    for name in ("model", "face-model", "landmarks"):
+        if options.server is not None and getattr(options, name.replace("-", "_")) is not None:
             options.parser.error(f"--{name} and --server exclude each other: the server has its own")
     check_picture_name(options.output)
     edits, others = read_specification(options)

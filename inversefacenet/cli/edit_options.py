@@ -19,6 +19,7 @@ Specification = tuple[list[dict[str, Any]], dict[str, Path]]
 
 _ANGLES: Final = ("yaw", "pitch", "roll")
 _MIXED: Final = ("shape", "reflectance", "expression", "light", "pose")
+_LONGEST_STEM: Final = 56  # a name has 64 characters at a server, and may get a number
 _USUAL_MIX: Final = {"shape": 0.5, "reflectance": 0.5}
 
 
@@ -120,7 +121,7 @@ class _InOrder(argparse.Action):
 def _read_file(path: Path) -> list[dict[str, Any]]:
     try:
         edits = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no text, no JSON, or a number of too many digits
         raise EditError(f"{path} is no JSON file: {error}.") from error
     if not isinstance(edits, list) or not all(isinstance(edit, dict) for edit in edits):
         raise EditError(
@@ -134,9 +135,10 @@ def _name_of(photo: Path, others: dict[str, Path]) -> str:
     for name, known in others.items():
         if known == photo:
             return name
-    name, number = photo.stem or "other", 2
+    stem = photo.stem[:_LONGEST_STEM] or "other"
+    name, number = stem, 2
     while name in others:
-        name, number = f"{photo.stem}-{number}", number + 1
+        name, number = f"{stem}-{number}", number + 1
     others[name] = photo
     return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack, get_args
@@ -159,7 +160,7 @@ def edit_job(
         ImageError: If a file can't be read.
         LandmarkError: If landmarks have a wrong shape.
         ParameterError: If parameters of another face have a wrong shape or aren't finite.
-        EditError: If an edit is no object.
+        EditError: If an edit is no object, or holds something that JSON doesn't have.
         InputError: If there is no such setting, if one has a value that there isn't, or if a photo is none.
     """
     unknown = [repr(name) for name in settings if name not in _OPTIONS]
@@ -170,7 +171,7 @@ def edit_job(
         raise InputError(f"picture_format can't be {form!r}: there is {', '.join(get_args(PictureFormat))}.")
     return EditJob(
         photo_job(photo, settings),  # type: ignore[arg-type]  # what is left are options of a photo
-        tuple(_plain(edit) for edit in edits),
+        tuple(_plain(number, edit) for number, edit in enumerate(edits)),
         {name: _other(other, settings.get("refine")) for name, other in (others or {}).items()},
         form,
     )
@@ -184,9 +185,13 @@ def _other(other: Other, refine: int | None) -> PhotoJob | Parameters:
     return photo_job(other, {"refine": refine})
 
 
-def _plain(edit: EditSpec | Edit) -> dict[str, Any]:
+def _plain(number: int, edit: EditSpec | Edit) -> dict[str, Any]:
     if isinstance(edit, Mapping):
-        return dict(edit)
+        try:
+            plain: dict[str, Any] = json.loads(json.dumps(dict(edit)))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise EditError(f"Edit {number} holds something that JSON doesn't have: {error}.") from error
+        return plain
     from inversefacenet.editing import Edit, edits_to_data
 
     if not isinstance(edit, Edit):

@@ -42,7 +42,7 @@ def edit_request(job: EditJob) -> editing_pb2.EditRequest:
     for number, edit in enumerate(job.edits):
         try:
             message.edits.append(ParseDict(edit, Struct()))
-        except (ParseError, ValueError, TypeError) as error:
+        except (ParseError, ValueError, TypeError, OverflowError) as error:
             raise EditError(f"Edit {number} holds something that JSON doesn't have: {error}.") from error
     for name, other in job.others.items():
         message.others[name].CopyFrom(_other(other))

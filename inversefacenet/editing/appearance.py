@@ -21,6 +21,7 @@ from inversefacenet.editing.lights import LUMINANCE, mean_irradiance
 from inversefacenet.editing.mesh_kernels import neighbours_of, shade, smoothed, spread
 from inversefacenet.editing.sampling_view import PhotoSamples
 from inversefacenet.editing.surface import Surface, Surfaces
+from inversefacenet.errors import LandmarkError
 from inversefacenet.morphable_model import MOUTH_PART, MorphableModel
 from inversefacenet.parameters import Parameters
 
@@ -81,7 +82,11 @@ class Appearances:
         )
 
     def edited(self, surface: Surface, parameters: Parameters) -> Appearance:
-        """Return what an edit does."""
+        """Return what an edit does.
+
+        Raises:
+            LandmarkError: If the parameters are so large that the face has no finite colours.
+        """
         new = self._guarded_colours(surface, parameters)
         old, photo = self._colours, self._low
         ratio = np.maximum(new / old, _SMALLEST_RATIO)
@@ -101,6 +106,8 @@ class Appearances:
         else:
             ratio = np.ones_like(ratio)
         fill = (new * self._disagreement).astype(np.float32)
+        if not (np.isfinite(ratio).all() and np.isfinite(fill).all()):
+            raise LandmarkError("The parameters are so large that the face has no finite colours.")
         return Appearance(ratio.astype(np.float32), fill)
 
     def _guarded_colours(self, surface: Surface, parameters: Parameters) -> Float32[np.ndarray, "vertices 3"]:

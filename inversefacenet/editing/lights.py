@@ -55,7 +55,7 @@ class Light:
     exposure: float = 1.0
 
     def coefficients(self) -> Float32[np.ndarray, "9 3"]:
-        """Return relative coefficients: their mean irradiance's luminance is `exposure`, or less from behind."""
+        """Return relative coefficients: their mean irradiance's luminance is `exposure`, less from behind."""
         total = np.zeros((9, 3))
         share = sum(weight for _, _, weight in self.lamps)
         for direction, colour, weight in self.lamps:

@@ -21,7 +21,8 @@ class TrackingOptions:
         light: Filter of each light coefficient's red, green and blue.
         memory: How many sure frames the means of shape and skin stand for at most: what they have settled to
             moves by one part in so many with each further frame.
-        least_confidence: An answer that is less sure doesn't count: the face is searched, or lost.
+        least_confidence: An answer for a face that was searched doesn't count if it is less sure. For a
+            face that was followed its square is enough, so that a hard moment doesn't end a track.
         search_seconds: While there is no face to follow, it is searched so often.
         gap_seconds: After a longer pause between two frames a face is searched, not followed.
         cut: Mean difference of two frames' thumbnails, in 8-bit steps, from which on they are two shots.

@@ -107,7 +107,8 @@ class TrackingSteps:
             for which the network is to be asked once more.
         """
         (answer,) = self.reconstructor.finish([pending.found], theta[None])
-        if answer.confidence < self.options.least_confidence:
+        least = self.options.least_confidence ** (1 if pending.searched else 2)
+        if answer.confidence < least:
             return _lost(pending.frame, searched=True) if pending.searched else self._search(pending.frame)
         return self._settle(pending, answer)
 

@@ -15,6 +15,7 @@ from inversefacenet.image import encode_jpeg, encode_png
 from inversefacenet.parameters import Parameters
 from inversefacenet.stages import stage
 from services.gateway.answers import FaceResult, File, answer_face
+from services.gateway.deadline import Deadline
 from services.gateway.edit_schemas import EditOptions, ExpressionUnit
 from services.gateway.jobs import EditJob, Output
 from services.gateway.schemas import ModelInfo, PictureFormat
@@ -78,6 +79,7 @@ def answer_edit(
     model: ModelInfo,
     *,
     truncated: bool = False,
+    deadline: Deadline | None = None,
 ) -> EditedPhoto:
     """Edit the faces of a photo.
 
@@ -88,9 +90,11 @@ def answer_edit(
         job: What is wanted.
         model: What reconstructed the faces.
         truncated: More faces were found than are given here.
+        deadline: Until when; it is looked at before each face.
 
     Raises:
         EditError: If an edit can't be used.
+        DeadlineError: If the time runs out.
     """
     from inversefacenet.editing import PhotoEditor, apply_edits
 
@@ -99,6 +103,8 @@ def answer_edit(
     picture, faces = image, []
     with stage("edit"):
         for number, reconstruction in enumerate(reconstructions):
+            if deadline is not None:
+                deadline.check()
             picture = PhotoEditor(picture, reconstruction).edit(edits)
             edited = apply_edits(face_model, reconstruction.parameters, edits)
             faces.append(EditedFace(answer_face(reconstruction, Output(), number), edited))

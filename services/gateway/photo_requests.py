@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 import numpy as np
 from fastapi.exceptions import RequestValidationError
@@ -254,10 +254,17 @@ def _unknown(model: type[BaseModel], place: tuple[str | int, ...]) -> str:
     if model is RenderingBody and name in PARAMETER_SCHEMAS:
         return f'it belongs into \'parameters\': send {{"parameters": {{"{name}": [...]}}}}'
     for parent in parents:
-        inner = model.model_fields[str(parent)].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        member = model.model_fields.get(str(parent))  # none for an entry's own name, of a mapping or a list
+        model = (member and _model_in(member.annotation)) or model
     return f"there is no such member; there are {', '.join(names_of(model))}"
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """Find the model that a member holds, alone or in a list, a mapping or a choice."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(inner) for inner in get_args(annotation))
+    return next((one for one in found if one is not None), None)
 
 
 def form_options(form: Form, model: type[Options]) -> Options:

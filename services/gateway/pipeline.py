@@ -256,7 +256,7 @@ class Pipeline:
                 with stage("encode"):
                     content, media_type = encode(answer, output)
             else:
-                content, media_type = self._edited(waiting, own, reconstructions[len(own) :], model)
+                content, media_type = self._edited(waiting, own, reconstructions[len(own) :], model, deadline)
         return Answered(content, media_type, len(own), stages, _measures(own))
 
     def _edited(
@@ -265,6 +265,7 @@ class Pipeline:
         faces: list[Reconstruction],
         lent: list[Reconstruction],
         model: ModelInfo,
+        deadline: Deadline | None,
     ) -> tuple[bytes, str]:
         from services.gateway.edit_answers import answer_edit
         from services.gateway.edit_encodings import encode_edit
@@ -272,7 +273,9 @@ class Pipeline:
         assert waiting.edit is not None
         assert waiting.image is not None, "an edit keeps its photo"
         others = {name: one.parameters for name, one in zip(waiting.others, lent, strict=True)}
-        answer = answer_edit(waiting.image, faces, others, waiting.edit, model, truncated=waiting.truncated)
+        answer = answer_edit(
+            waiting.image, faces, others, waiting.edit, model, truncated=waiting.truncated, deadline=deadline
+        )
         answer.timings_ms = timings(waiting.stages)
         with stage("encode"):
             return encode_edit(answer, waiting.job.output)

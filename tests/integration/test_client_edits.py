@@ -108,6 +108,11 @@ def test_what_is_wrong_is_the_librarys_error(way, service):
         service.ask(way, "edit", PHOTO, [], picture_format="gif")
     with pytest.raises(EditError, match="An edit is an object"):
         service.ask(way, "edit", PHOTO, ["neutral"])
+    with pytest.raises(EditError, match=r"Edit 1 .* JSON doesn't have"):
+        service.ask(way, "edit", PHOTO, [{"edit": "neutral"}, {"edit": "pose", "yaw": np.float32(5)}])
+    with pytest.raises(EditError):
+        service.ask(way, "edit", PHOTO, [{"edit": "pose", "yaw": 10**400}])
+    service.ask(way, "edit", PHOTO, [{"edit": "identity", "coefficients": {0: 1.0}}])
     with pytest.raises(ImageError, match="nowhere"):
         service.ask(way, "edit", PHOTO, [], others={"a": Path("nowhere.png")})
 

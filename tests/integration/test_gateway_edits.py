@@ -29,13 +29,16 @@ from grpc_support import opened
 from PIL import Image
 
 from inversefacenet.editing import PhotoEditor, apply_edits, light_names, parse_edits
+from inversefacenet.errors import DeadlineError
 from inversefacenet.image import decode_photo
 from inversefacenet.parameters import Parameters
 from inversefacenet.v1 import editing_pb2
 from inversefacenet.v1.editing_pb2_grpc import EditingServiceStub
-from services.gateway.edit_answers import unit_in_words
+from services.gateway.deadline import Deadline
+from services.gateway.edit_answers import answer_edit, unit_in_words
 from services.gateway.edit_schemas import EditAnswer
-from services.gateway.pipeline import Pipeline
+from services.gateway.jobs import EditJob, PhotoJob
+from services.gateway.pipeline import Pipeline, model_info
 
 URL = "/v1/edits"
 PNG = {"Content-Type": "image/png"}
@@ -219,6 +222,8 @@ def test_requests_that_are_wrong_name_the_field():
         (body(others={"": other}), "body.others"),
         (body(others={"a": {}}), "body.others.a"),
         (body(others={"a": other | {"parameters": {}}}), "body.others.a"),
+        (body(others={"a": {"parameters": {}, "filename": "me.jpg"}}), "body.others.a.filename"),
+        (body(others={"a": {"photo": {"base64": "", "path": "me.jpg"}}}), "body.others.a"),
         (body(crop=True), "body.crop"),
         ({"edits": EDITS}, "body.photo"),
     ]
@@ -237,6 +242,15 @@ def test_requests_that_are_wrong_name_the_field():
         assert "picture_format" in entry.message
 
     serve(check)
+
+
+def test_no_face_is_edited_when_the_time_is_over():
+    job = EditJob(PhotoJob(b""), EDITS)
+    photo = decode_photo(photo_bytes(160, 120))
+    with pytest.raises(DeadlineError):
+        answer_edit(
+            photo, reconstructed(), {}, job, model_info(FakeBackend(), face_model()), deadline=Deadline(0)
+        )
 
 
 def test_forms_that_are_wrong():

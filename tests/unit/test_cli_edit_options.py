@@ -55,7 +55,15 @@ def test_without_options_nothing_is_changed():
     assert read() == ([], {})
 
 
-@pytest.mark.parametrize("text", ["no JSON", "{}", "[1]"])
+def test_a_photo_with_a_long_name_gets_a_name_that_servers_take():
+    long = "n" * 80
+    edits, others = read("--light-from", f"a/{long}.jpg", "--mix", f"b/{long}.jpg")
+    assert len(others) == 2
+    assert all(len(name) <= 64 for name in others)
+    assert [edit["from"] for edit in edits] == list(others)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "{}", "[1]", f'[{{"edit": "pose", "yaw": {"9" * 5000}}}]'])
 def test_a_file_that_holds_no_edits(text, tmp_path):
     path = tmp_path / "edits.json"
     path.write_text(text)
@@ -77,6 +85,7 @@ def test_a_file_that_holds_no_edits(text, tmp_path):
         (["--other", "a.jpg"], "no NAME=PHOTO"),
         ([], "nothing is to be changed"),
         (["--neutral", "--server", "http://127.0.0.1:1", "--model", "x.onnx"], "--model and --server"),
+        (["--neutral", "--server", "http://127.0.0.1:1", "--face-model", "x"], "--face-model and --server"),
     ],
 )
 def test_what_cannot_be_read_is_a_wrong_command(arguments, said, tmp_path, capsys):

@@ -99,6 +99,14 @@ def difference(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> floa
     return float(np.abs(first.astype(int) - second)[where].mean())
 
 
+def test_parameters_beyond_any_face_are_refused(editor, parameters):
+    for group in ("illumination", "shape", "expression"):
+        for size in (1e30, 3e38):
+            wrong = replace(parameters, **{group: np.full_like(getattr(parameters, group), size)})
+            with np.errstate(all="ignore"), pytest.raises(LandmarkError, match="so large"):
+                editor.edit(wrong)
+
+
 def test_no_edit_returns_the_photos_bytes(editor, model, photo, parameters):
     np.testing.assert_array_equal(editor.edit([]), photo)
     np.testing.assert_array_equal(editor.edit(parameters), photo)

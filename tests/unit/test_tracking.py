@@ -174,6 +174,24 @@ def test_an_answer_that_isn_t_believed_is_searched_and_then_lost(synthetic_model
     assert (result.state, other.followed, other.searched) == ("lost", 1, 1)
 
 
+def test_a_followed_face_may_be_less_sure_than_a_found_one(synthetic_model, still):
+    def steady(**options):
+        exact = Tripod(noise=0.0, parameter_noise=0.0)
+        exact.scene = still
+        return Tracker(Reconstructor(exact, exact, synthetic_model), TrackingOptions(**options))
+
+    trusting = steady(least_confidence=0.0)
+    trusting.track(still.image, 0.0)
+    known = trusting.state
+    sure = trusting.track(still.image, 0.1).reconstruction.confidence
+    assert 0 < sure < 1
+    for least, followed in ((0.99 * sure**0.5, True), (1.01 * sure**0.5, False)):
+        assert least > sure
+        doubting = steady(least_confidence=least)
+        doubting.state = known
+        assert (doubting.track(still.image, 0.1).state == "tracking") is followed
+
+
 def test_a_face_that_leaves_the_picture_is_lost(synthetic_model):
     theta = turned(person(5))
     tracker, tripod = make(synthetic_model)
