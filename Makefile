@@ -1,6 +1,7 @@
 # What is made here stays here: the environment in .venv, results in out.
 PYTHON ?= python3
 PORT ?= 8000
+STUDIO_PORT ?= 8080
 PHOTO ?= examples/astronaut.png
 SERVER ?= http://127.0.0.1:$(PORT)
 TESTS ?= tests/unit tests/integration tests/e2e
@@ -17,7 +18,8 @@ TYPED := inversefacenet services benchmarks scripts deploy
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-training test-face-model test-triton test-deploy fuzz lint format typecheck \
 	typecheck-training test-ray proto proto-lint evaluate bench bench-load soak triton face-model train train-smoke \
-	docs docs-pictures face-atlas bench-editing clean distclean
+	docs docs-pictures face-atlas bench-editing studio \
+	test-studio clean distclean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -26,6 +28,9 @@ setup: .venv/.dev ## Install everything for use and tests into .venv (done once)
 
 run: .venv/.run ## Start the service and send it the demo photo; ONCE=1 stops after that, PORT=8001 moves it
 	@exec $(BIN) scripts/demo.py --port $(PORT) --photo "$(PHOTO)" $(if $(ONCE),--once)
+
+studio: .venv/.run ## Serve the page that shows and edits a face, on STUDIO_PORT (8080)
+	@exec $(BIN) -m services.studio --port $(STUDIO_PORT) $(ARGS)
 
 demo: .venv/.run ## Send PHOTO=file to a service that runs already (SERVER=url)
 	@exec $(BIN) scripts/demo.py --server "$(SERVER)" --photo "$(PHOTO)"
@@ -47,6 +52,9 @@ test-deploy: .venv/.deploy ## Check what is under deploy/; needs promtool and pr
 
 test-ray: .venv/.ray ## Start a real Ray cluster of several nodes, kill one, and compare what comes out
 	@exec $(BIN) scripts/run_tests.py tests/ray $(ARGS)
+
+test-studio: .venv/.studio ## Use the studio as people do, in a headless Chromium; needs one (Debian: chromium)
+	@exec $(BIN) scripts/run_tests.py tests/studio $(ARGS)
 
 fuzz: .venv/.fuzz ## Send the service thousands of damaged photos and requests (2 minutes)
 	@exec $(BIN) tests/fuzz/run.py $(ARGS)
@@ -145,6 +153,11 @@ distclean: clean ## Remove the environment too
 .venv/.docs: .venv/.run constraints-docs.txt
 	@echo "Installing what the documentation's site needs into .venv (once) ..."
 	@$(PIP) --constraint constraints-docs.txt --editable '.[docs]'
+	@touch $@
+
+.venv/.studio: .venv/.dev
+	@echo "Installing what the studio's browser tests need into .venv (once) ..."
+	@$(PIP) --constraint constraints.txt --editable '.[studio-test]'
 	@touch $@
 
 .venv/.ray: .venv/.dev
