@@ -178,6 +178,12 @@ class Visit:
             'performance.getEntriesByName("slider-to-picture").map((entry) => entry.duration)'
         )
 
+    def sizes(self):
+        """Return the sides of those pictures: the page makes them smaller where it is slow."""
+        return self.page.evaluate(
+            'performance.getEntriesByName("slider-to-picture").map((entry) => entry.detail.size)'
+        )
+
     def overflow(self):
         """Return how many pixels the page is wider than the window."""
         return self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")

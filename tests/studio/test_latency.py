@@ -26,7 +26,7 @@ def drag(here, slider, seconds=2.5):
 def test_sliders_are_followed(visit, summary, shots):
     here = visit()
     here.demo()
-    times = {}
+    times, sizes = {}, []
     for tab, slider in (
         ("light", "azimuth"),
         ("expression", "open-mouth"),
@@ -39,10 +39,13 @@ def test_sliders_are_followed(visit, summary, shots):
         drag(here, slider)
         here.settle()
         times[slider] = here.times()[known:]
+        sizes += here.sizes()[known:]
         assert len(times[slider]) >= 5, slider
     every = [one for values in times.values() for one in values]
     for slider, values in {**times, "all": every}.items():
         median, p95 = statistics.median(values), percentile(values, 0.95)
         line = f"slider_ms_median={median:.0f} slider_ms_p95={p95:.0f} pictures={len(values)}"
         summary.append(line if slider == "all" else f"{line} slider={slider}")
+    counts = ", ".join(f"{sizes.count(size)} of {size}" for size in sorted(set(sizes), reverse=True))
+    summary.append(f"pictures by side in pixels: {counts}")
     (shots / "latency.json").write_text(json.dumps(times, indent=1))

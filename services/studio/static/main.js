@@ -212,7 +212,7 @@ const pictures = new Latest(async ({ session, wanted, size, view, since }) => {
   await stage.paint(stage.after, blob);
   panels.showLight(light, !changes(wanted));
   viewer.setLight(light, pose, false);
-  if (since) measure(since);
+  if (since) measure(since, size);
 }, fail);
 
 const heads = new Latest(async ({ session, wanted }) => {
@@ -231,12 +231,12 @@ const parts = new Latest(async ({ session, wanted }) => {
 }, fail);
 
 /** Note how long it took from the slider's event to the new picture on the screen, and aim for the target. */
-function measure(since) {
+function measure(since, size) {
   requestAnimationFrame(() => {
     const channel = new MessageChannel();
     channel.port1.onmessage = () => {
       const taken = performance.now() - since;
-      performance.measure("slider-to-picture", { start: since, end: since + taken });
+      performance.measure("slider-to-picture", { start: since, end: since + taken, detail: { size } });
       now.recent = [...now.recent.slice(-8), taken];
       const middle = [...now.recent].sort((a, b) => a - b)[now.recent.length >> 1];
       element("speed").textContent = `${Math.round(middle)} ms from slider to picture`;
