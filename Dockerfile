@@ -17,7 +17,7 @@ COPY --from=build /opt/venv /opt/venv
 WORKDIR /srv/inversefacenet
 COPY model_repository model_repository
 COPY deploy/healthcheck.py /usr/local/lib/healthcheck.py
-# All but /tmp may be read-only: numba keeps there what it has compiled for this very processor, about a second's
+# All but /tmp may be read-only: numba keeps there what it has compiled for this very processor, eight seconds'
 # work. The workers are the parallelism: threads within a face's small matrix products get in each other's way.
 #
 # It listens to everybody who reaches the container, so it doesn't start before it is told who may use it
