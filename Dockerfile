@@ -17,8 +17,12 @@ COPY --from=build /opt/venv /opt/venv
 WORKDIR /srv/inversefacenet
 COPY model_repository model_repository
 COPY deploy/healthcheck.py /usr/local/lib/healthcheck.py
-# All but /tmp may be read-only: numba keeps there what it has compiled for this very processor, eight seconds'
-# work. The workers are the parallelism: threads within a face's small matrix products get in each other's way.
+# What numba compiles is compiled here, half a minute's work. All but /tmp may be read-only, and numba wants to
+# write where it reads: at the start the code is copied there. A processor of another kind doesn't use it, and
+# compiles its own.
+COPY deploy/start.sh /usr/local/bin/start
+RUN NUMBA_CACHE_DIR=/opt/numba OMP_NUM_THREADS=1 /opt/venv/bin/python -m inversefacenet.warm_up
+# The workers are the parallelism: threads within a face's small matrix products get in each other's way.
 #
 # It listens to everybody who reaches the container, so it doesn't start before it is told who may use it
 # (IFN_API_KEYS, or IFN_ANONYMOUS=true) and where TLS ends (IFN_TLS_CERTIFICATE, or IFN_PLAINTEXT=true).
@@ -36,4 +40,5 @@ EXPOSE 8000 50051
 HEALTHCHECK --interval=10s --timeout=6s --start-period=120s --retries=3 \
     CMD ["python", "/usr/local/lib/healthcheck.py"]
 STOPSIGNAL SIGTERM
+ENTRYPOINT ["start"]
 CMD ["python", "-m", "services.gateway"]

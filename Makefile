@@ -18,7 +18,7 @@ TYPED := inversefacenet services benchmarks scripts deploy
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-training test-face-model test-triton test-deploy fuzz lint format typecheck \
 	typecheck-training test-ray proto proto-lint evaluate bench bench-load soak triton face-model train train-smoke \
-	docs docs-pictures face-atlas bench-editing studio \
+	docs docs-pictures face-atlas bench-editing bench-batch studio \
 	test-studio clean distclean
 
 help: ## List what can be made
@@ -89,8 +89,11 @@ evaluate: .venv/.run ## Measure on PHOTOS=folder, with intervals; ARGS="--fits F
 	@test -n "$(PHOTOS)" || { echo "error: name a folder of photos: make evaluate PHOTOS=folder" >&2; exit 2; }
 	@OPENBLAS_NUM_THREADS=1 $(BIN) -m training.evaluate photos --photos "$(PHOTOS)" $(ARGS)
 
-bench: .venv/.dev ## Time each stage beside its floor
+bench: .venv/.dev ## Time all stages beside their floors and the last committed result; ARGS=--quick
 	@$(BIN) -m benchmarks $(ARGS)
+
+bench-batch: .venv/.dev ## Time many photos by one process and by all cores; what a million costs
+	@$(BIN) -m benchmarks.batch $(ARGS)
 
 bench-editing: .venv/.dev ## Time edits of a photo beside rendering
 	@$(BIN) -m benchmarks.editing $(ARGS)
@@ -133,6 +136,8 @@ distclean: clean ## Remove the environment too
 .venv/.run: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "Installing the service into .venv (once; it fetches about 230 MB) ..."
 	@$(PIP) --constraint constraints.txt --editable '.[cli,service]'
+	@echo "Compiling ahead (once; 20 seconds) ..."
+	@$(BIN) -m inversefacenet.warm_up
 	@touch $@
 
 .venv/.dev: .venv/.run

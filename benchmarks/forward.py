@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 
-from benchmarks.convolutions import ConvolutionEngine, normalise
+from benchmarks.convolutions import ConvolutionEngine
 from benchmarks.timing import Call, Stage
 from inversefacenet.backends import InferenceBackend
 
@@ -34,5 +34,5 @@ def _infer(backend: InferenceBackend, crops: UInt8[np.ndarray, "faces 240 240 3"
 
 
 def _convolve(engine: ConvolutionEngine, crops: UInt8[np.ndarray, "faces 240 240 3"]) -> Call:
-    images = normalise(crops)
+    images = engine.prepare(crops)
     return lambda: engine.run(images)

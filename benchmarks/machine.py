@@ -69,11 +69,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def peak_memory_mb() -> float:
-    """Return the most memory that this process has held (resident set), in megabytes."""
+def peak_memory_mb(pid: int | None = None) -> float:
+    """Return the most memory that a process has held (resident set), in megabytes.
+
+    Args:
+        pid: The process, where there is /proc; by default this one.
+    """
     try:
         # getrusage would count what the parent held when it started this process.
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc", str(pid or "self"), "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e6
     except OSError:

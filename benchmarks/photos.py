@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,9 +21,8 @@ from inversefacenet.parameters import Parameters
 from inversefacenet.reconstruction import Reconstructor
 from inversefacenet.rendering import Rendering, render
 
-SEARCHED_PIXELS: Final = 200_000
-"""Pixels of the copy that the floor of detection searches: the smallest face that dlib's detector sees, 80
-pixels, is then a fifth of a square photo's side."""
+JUDGED_SIDE: Final = 84
+"""Side of what the floor of detection searches: dlib's detector sees faces of 80 pixels and more."""
 
 _JPEG_QUALITY: Final = 92
 
@@ -113,15 +111,10 @@ def decoder_floor(content: bytes) -> Call:
 
 
 def detector_floors(image: UInt8[np.ndarray, "height width 3"]) -> dict[str, Call]:
-    """Return dlib's HOG detector alone: on a copy of limited size, and on a photo that is as small itself."""
+    """Return dlib's HOG detector alone, on as few pixels as it can judge one face by."""
     detect = DlibModels().frontal()
-    height, width = image.shape[:2]
-    scale = math.sqrt(SEARCHED_PIXELS / (height * width))
-    copy = np.asarray(Image.fromarray(image).resize((round(width * scale), round(height * scale))))
-    floors: dict[str, Call] = {f"dlib's HOG on {copy.shape[1]}x{copy.shape[0]}": lambda: detect(copy, 0)}
-    if height * width <= 2 * SEARCHED_PIXELS:
-        floors[f"dlib's HOG on {width}x{height}"] = lambda: detect(image, 0)
-    return floors
+    patch = np.asarray(Image.fromarray(image).resize((JUDGED_SIDE, JUDGED_SIDE)))
+    return {f"dlib's HOG on {JUDGED_SIDE}x{JUDGED_SIDE}": lambda: detect(patch, 0)}
 
 
 def predictor_floor(example: Example) -> Call:

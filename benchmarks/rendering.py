@@ -12,11 +12,12 @@ from benchmarks.photos import Example
 from benchmarks.timing import Call, Stage
 from inversefacenet.camera import CROP_SIZE, rotation_matrix
 from inversefacenet.colour import to_uint8
-from inversefacenet.illumination import irradiance
+from inversefacenet.face_kernels import turn_and_shade
 from inversefacenet.image import encode_png
 from inversefacenet.metrics import measure
 from inversefacenet.morphable_model import MorphableModel
-from inversefacenet.rasterizer import interpolate, rasterize, vertex_normals
+from inversefacenet.narrow_basis import NarrowDirections
+from inversefacenet.rasterizer import interpolate, rasterize
 from inversefacenet.rendering import render, screen_points
 
 _TABLE_SIZE = 4096
@@ -27,13 +28,18 @@ def rendering_stages(model: MorphableModel, example: Example) -> list[Stage]:
     parameters, rendering = example.parameters, example.rendering
     vertices, triangles, fragments = rendering.vertices, model.triangles, rendering.fragments
     points = screen_points(vertices, rendering.placement)
-    rotation = rotation_matrix(parameters.rotation).T.astype(np.float32)
-    shading = model.reflectance(parameters.reflectance)
+    rotation = rotation_matrix(parameters.rotation).astype(np.float32)
+    shape = model.geometry(parameters.shape, parameters.expression)
+    skin = model.reflectance(parameters.reflectance)
     linear = interpolate(fragments, triangles, rendering.colours)
     geometry = product_floors(
-        np.concatenate([parameters.shape, parameters.expression]), model.geometry_directions
+        np.concatenate([parameters.shape, parameters.expression]),
+        model.geometry_directions,
+        model.narrow_geometry,
     )
-    reflectance = product_floors(parameters.reflectance, model.reflectance_directions)
+    reflectance = product_floors(
+        parameters.reflectance, model.reflectance_directions, model.narrow_reflectance
+    )
     shade = shading_floor(model, example)
     fill = fill_floor(example)
     levels = levels_floor(linear)
@@ -45,16 +51,16 @@ def rendering_stages(model: MorphableModel, example: Example) -> list[Stage]:
     return [
         Stage(
             "geometry",
-            lambda: model.geometry(parameters.shape, parameters.expression) @ rotation,
+            lambda: model.geometry(parameters.shape, parameters.expression),
             geometry,
-            "Eq. 2 and the rotation",
+            "Eq. 2",
         ),
         Stage("reflectance", lambda: model.reflectance(parameters.reflectance), reflectance, "Eq. 3"),
         Stage(
             "shade",
-            lambda: shading * irradiance(vertex_normals(vertices, triangles), parameters.illumination),
+            lambda: turn_and_shade(shape, skin, rotation, parameters.illumination, triangles),
             {"gather and scatter": shade},
-            "vertex normals and Eq. 4",
+            "rotation, vertex normals and Eq. 4",
         ),
         Stage(
             "raster",
@@ -94,15 +100,25 @@ def in_turn(*calls: Call) -> Call:
 def product_floors(
     coefficients: Float[np.ndarray, "coefficients"],
     directions: Float32[np.ndarray, "coefficients coordinates"],
+    narrow: NarrowDirections | None,
 ) -> dict[str, Call]:
-    """Return the product of coefficients and directions alone, and one reading of the directions alone."""
+    """Return the float32 product alone, one reading of its matrix, and one of the integers instead.
+
+    Without integers, as of a model that was never stored, there are only the first two.
+    """
     out = np.empty(directions.shape[1], np.float32)
     flat = directions.reshape(-1)
     wide = coefficients.astype(np.float32)
-    return {
+    floors: dict[str, Call] = {
         "numpy's product": lambda: np.matmul(wide, directions, out=out),
         "reading the matrix": lambda: kernels.read_all(flat),
     }
+    if narrow is not None:
+        fine, coarse = (part.reshape(-1).view(np.int64) for part in (narrow.fine, narrow.coarse))
+        floors["reading the integers"] = in_turn(
+            lambda: kernels.read_all(fine), lambda: kernels.read_all(coarse)
+        )
+    return floors
 
 
 def shading_floor(model: MorphableModel, example: Example) -> Call:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from benchmarks.baseline import Change
+from benchmarks.batch import PRICE_PER_CORE_HOUR, Rates
+from benchmarks.peers import OURS, OURS_DECODING, QUOTED, over_hog
+from benchmarks.service import Service
+from benchmarks.startup import StartUp
 from benchmarks.timing import Comparison, Timing
 from benchmarks.whole import Whole
 
 
 @dataclass
 class Results:
-    """All that a run measured.
+    """All that a run measured; what it left out is empty or None.
 
     Attributes:
         machine: What it was measured on.
@@ -20,15 +25,31 @@ class Results:
         stages: Each stage beside its floor.
         photo: The photo beside the sum of its stages.
         sizes: The same for other sizes, by the side of a square; None where no face was found.
-        worker: Start-up and memory of a process of its own.
+        peers: Photo to parameters and other software, in turn.
+        service: The photo over REST and gRPC.
+        start_up: New processes.
+        worker: Loading and memory of a process of its own.
+        batch: Many photos by one process and by all cores.
+        price_per_core_hour: What the price of a million photos supposes.
+        recall: Share of the full search's faces that the detector finds.
+        corpus_per_core: Faces a second that one core makes for training.
+        changes: What can be compared with an earlier run.
     """
 
     machine: Mapping[str, Any]
-    settings: Mapping[str, Any]
+    settings: dict[str, Any]
     stages: list[Comparison] = field(default_factory=list)
     photo: Whole | None = None
     sizes: dict[int, Whole | None] = field(default_factory=dict)
+    peers: Mapping[str, Timing] = field(default_factory=dict)
+    service: Service | None = None
+    start_up: StartUp | None = None
     worker: Mapping[str, float] = field(default_factory=dict)
+    batch: Rates | None = None
+    price_per_core_hour: float = PRICE_PER_CORE_HOUR
+    recall: float | None = None
+    corpus_per_core: float | None = None
+    changes: list[Change] = field(default_factory=list)
 
     def stage(self, name: str) -> Comparison:
         """Return a stage by name."""
@@ -36,14 +57,39 @@ class Results:
 
 
 def summary(results: Results) -> str:
-    """Return the line of name=value pairs that a run ends in."""
+    """Return the line of name=value pairs that a run ends in; what wasn't measured is "none"."""
     assert results.photo is not None
+    forward = results.stage("forward")
+    cold = None if results.start_up is None else results.start_up.figures()["cold_s"]
+    memory = None if results.service is None else results.service.worker_mb
     return (
-        f"forward_ratio={results.stage('forward').ratio:.3f} "
+        f"forward_ratio={forward.ratio:.3f} "
+        f"forward_ms={forward.timing.milliseconds:.2f} "
         f"detect_ms={results.stage('detect').timing.milliseconds:.2f} "
+        f"detect_recall={_value(results.recall, 4)} "
         f"render_ms={results.stage('render').timing.milliseconds:.2f} "
-        f"photo_ms={results.photo.photo.milliseconds:.2f}"
+        f"photo_ms={results.photo.photo.milliseconds:.2f} "
+        f"parts_ratio={results.photo.ratio:.3f} "
+        f"corpus_per_core={_value(results.corpus_per_core, 0)} "
+        f"cold_s={_value(cold, 2)} "
+        f"worker_mb={_value(memory, 0)}"
     )
+
+
+def _value(value: float | None, digits: int) -> str:
+    return "none" if value is None else f"{value:.{digits}f}"
+
+
+def peers_line(peers: Mapping[str, Timing]) -> str:
+    """Return photo to parameters over dlib's HOG detector as name=value pairs."""
+    return (
+        f"photo_to_hog={over_hog(peers, OURS):.3f} photo_to_hog_decoding={over_hog(peers, OURS_DECODING):.3f}"
+    )
+
+
+def figures_line(figures: Mapping[str, float]) -> str:
+    """Return figures as name=value pairs."""
+    return " ".join(f"{name}={value:.4g}" for name, value in figures.items())
 
 
 STAGE_HEADER = ("stage", "ms", "floor", "floor ms", "ratio", "spread")
@@ -149,10 +195,57 @@ def markdown(results: Results) -> str:
         _table((*STAGE_HEADER, "contains"), rows),
         "## A photo beside the sum of its stages (milliseconds)",
         _table(SIZE_HEADER, sizes),
+        *_peers(results),
         "## A process of its own",
         worker_line(results.worker) + ".",
+        *_figures(results),
+        *_changes(results.changes),
+        "## In one line",
+        f"`{summary(results)}`",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _peers(results: Results) -> list[str]:
+    if not results.peers:
+        return []
+    rows = [
+        (name, milliseconds(time), f"{over_hog(results.peers, name):.3f}", f"{time.spread:.0%}")
+        for name, time in results.peers.items()
+    ]
+    rows += [(name, "", f"{ratio:.3f}", "") for name, ratio in QUOTED.items()]
+    header = ("512x512", "ms", "over dlib's HOG", "spread")
+    return ["## Photo to parameters beside others", _table(header, rows)]
+
+
+def _figures(results: Results) -> list[str]:
+    parts = []
+    if results.service is not None:
+        parts += ["## The service", f"`{figures_line(results.service.figures())}`"]
+    if results.start_up is not None:
+        parts += ["## Start-up", f"`{figures_line(results.start_up.figures())}`"]
+    if results.batch is not None:
+        price = results.price_per_core_hour
+        supposed = f"A core-hour is supposed to cost {price:g}."
+        parts += ["## Many photos", f"`{results.batch.summary(price)}`", supposed]
+    return parts
+
+
+def _changes(changes: Sequence[Change]) -> list[str]:
+    if not changes:
+        return []
+    rows = [
+        (
+            change.name,
+            f"{change.now:.3f}",
+            f"{change.then:.3f}",
+            f"{change.worse:+.0%}",
+            f"{change.noise:.0%}",
+        )
+        for change in changes
+    ]
+    header = ("ratio", "now", "then", "worse by", "noise")
+    return ["## Beside the last committed run", _table(header, rows)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -178,6 +271,23 @@ def to_dict(results: Results) -> dict[str, Any]:
         "photo": _whole(results.photo),
         "sizes": {str(side): _whole(whole) for side, whole in results.sizes.items()},
         "worker": dict(results.worker),
+        "peers": {
+            name: {**_timing(time), "over_hog": round(over_hog(results.peers, name), 4)}
+            for name, time in results.peers.items()
+        },
+        "quoted_over_hog": dict(QUOTED),
+        "service": results.service and results.service.figures(),
+        "start_up": results.start_up and results.start_up.figures(),
+        "batch": results.batch
+        and {
+            "one": list(results.batch.one),
+            "all": list(results.batch.all),
+            "cores": results.batch.cores,
+            "efficiency": round(results.batch.efficiency, 4),
+            "price_per_core_hour": results.price_per_core_hour,
+            "price_per_million": results.batch.price_of_a_million(results.price_per_core_hour),
+        },
+        "changes": [asdict(change) for change in results.changes],
         "summary": dict(pair.split("=") for pair in summary(results).split()),
     }
 

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from inversefacenet.errors import InputError
+
 PHOTOS = 20
 
 
@@ -25,6 +27,24 @@ def measure_worker(photo: Path, network: Path, face_model: Path | None, threads:
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     figures: dict[str, float] = json.loads(answer.stdout)
     return figures
+
+
+def measure_corpus(rounds: int) -> float:
+    """Return the faces a second that one core makes for training, in a process of its own.
+
+    Args:
+        rounds: Batches.
+
+    Raises:
+        InputError: If the corpus fails.
+    """
+    command = [sys.executable, "-m", "benchmarks.corpus", "--rounds", str(rounds)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"The corpus can't be timed: {done.stderr.strip()[-500:]}")
+    last = done.stdout.splitlines()[-1]
+    pairs = dict(pair.split("=") for pair in last.split())
+    return float(pairs["corpus_per_core"])
 
 
 def main(arguments: list[str] | None = None) -> int:

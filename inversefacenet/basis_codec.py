@@ -15,6 +15,9 @@ from jaxtyping import Float32
 
 FINE_COLUMNS: Final = 24
 
+BASIS_PARTS: Final = ("fine", "coarse", "fine_scale", "coarse_scale")
+"""What a stored basis consists of: `<name>_fine` and so on."""
+
 
 def encode_basis(name: str, basis: Float32[np.ndarray, "rows columns"]) -> dict[str, Any]:
     """Quantise a basis by column; the arrays are stored column by column, which compresses better."""

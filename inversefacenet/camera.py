@@ -67,14 +67,22 @@ def rotation_matrix(angles: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, 
     Args:
         angles: Yaw, pitch, roll in radians.
     """
-    ca, cb, cg = (np.cos(angles[..., i]) for i in range(3))
-    sa, sb, sg = (np.sin(angles[..., i]) for i in range(3))
-    rows = [
-        [cg * ca - sg * sb * sa, -sg * cb, cg * sa + sg * sb * ca],
-        [sg * ca + cg * sb * sa, cg * cb, sg * sa - cg * sb * ca],
-        [-cb * sa, sb, cb * ca],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    cosines, sines = np.cos(angles), np.sin(angles)
+    ca, cb, cg = (cosines[..., i] for i in range(3))
+    sa, sb, sg = (sines[..., i] for i in range(3))
+    matrix = np.empty((*angles.shape, 3), cosines.dtype)
+    matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 0, 2] = (
+        cg * ca - sg * sb * sa,
+        -sg * cb,
+        cg * sa + sg * sb * ca,
+    )
+    matrix[..., 1, 0], matrix[..., 1, 1], matrix[..., 1, 2] = (
+        sg * ca + cg * sb * sa,
+        cg * cb,
+        sg * sa - cg * sb * ca,
+    )
+    matrix[..., 2, 0], matrix[..., 2, 1], matrix[..., 2, 2] = -cb * sa, sb, cb * ca
+    return matrix
 
 
 def project(rotated: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 2"]:

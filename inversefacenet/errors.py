@@ -25,6 +25,9 @@ Every message says what is wrong and what to do about it; none carries pixels of
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -131,9 +134,31 @@ class FaceModelError(InverseFaceNetError):
 
 
 class MissingDependencyError(InverseFaceNetError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message ends in the command that installs it."""
 
     slug = "missing-dependency"
+
+    def __init__(self, message: str, extra: str | None = None) -> None:
+        """Say what is missing.
+
+        Args:
+            message: What needs which package.
+            extra: The project's extra that brings it.
+        """
+        super().__init__(message if extra is None else f"{message}: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs one of the project's extras for the Python that runs.
+
+    The project is on no package index: the command names the folder that it is used from, or else says where
+    it is to be run.
+    """
+    folder = Path(__file__).resolve().parents[1]
+    if not (folder / "pyproject.toml").is_file():
+        return f"pip install '.[{extra}]' in the project's folder"
+    python = shlex.quote(sys.executable or "python")
+    return f"{python} -m pip install --editable {shlex.quote(f'{folder}[{extra}]')}"
 
 
 class DeadlineError(InverseFaceNetError):

@@ -56,7 +56,8 @@ _SIGNATURES = {
 }
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ORIENTATION_TAG = 0x0112
-_STRIP_PIXELS = 1_000_000
+_STRIP_PIXELS = 64_000  # a strip's copies stay in the processor's cache
+_REDUCTIONS = (8, 4, 2)  # that JPEG's 8 x 8 blocks can be decoded to, the cheapest first
 
 _quiet_lock = threading.Lock()
 
@@ -74,7 +75,11 @@ def _pillow_quiet() -> Iterator[None]:
 
 
 def decode_photo(
-    data: bytes | bytearray | memoryview, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
+    data: bytes | bytearray | memoryview,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+    enough: int | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a photo into an upright RGB array.
 
@@ -85,6 +90,8 @@ def decode_photo(
         data: The encoded file.
         max_bytes: Limit on ``len(data)``.
         max_pixels: Limit on width x height.
+        enough: So many pixels of the shorter side will do. A JPEG is then decoded at a half, a quarter or an
+            eighth, the least of these that has as many, in a third of the time; others are not changed.
 
     Returns:
         The photo, 8-bit sRGB, contiguous and writable.
@@ -109,6 +116,8 @@ def decode_photo(
                 f"The image has {width} x {height} = {width * height:,} pixels, more than the limit of "
                 f"{max_pixels:,}; scale it down."
             )
+        if enough is not None:
+            _reduce(image, enough)
         try:
             # TIFF alone parses metadata while loading pixels.
             with _pillow_quiet() if image.format == "TIFF" else contextlib.nullcontext():
@@ -208,6 +217,14 @@ def _open(data: bytes | bytearray | memoryview) -> Image.Image:
         raise
     except Exception as error:  # UnidentifiedImageError, or a decoder's own complaint about a header
         raise _unidentified(bytes(memoryview(data)[:16])) from error
+
+
+def _reduce(image: Image.Image, enough: int) -> None:
+    """Let the JPEG decoder leave out high frequencies, down to a shorter side of `enough` pixels."""
+    shorter = min(image.size)
+    parts = next((parts for parts in _REDUCTIONS if shorter // parts >= enough), 1)
+    if image.format in ("JPEG", "MPO") and parts > 1:
+        image.draft(None, (image.width // parts, image.height // parts))
 
 
 def _unidentified(head: bytes) -> ImageError:

@@ -9,12 +9,15 @@ Convention:
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from inversefacenet.comparison_kernels import count_differences
+from inversefacenet.compilation import read_only
 from inversefacenet.crop import FaceCrop, face_mask, landmarks66
 from inversefacenet.rendering import Rendering
 
@@ -49,17 +52,25 @@ class Quality:
 
 def measure(crop: FaceCrop, rendering: Rendering) -> Quality:
     """Compare a rendering in the crop's frame with the crop."""
-    visible = crop.mask & rendering.mask
+    masks = (crop.mask, rendering.mask, rendering.model_mask, face_mask(rendering.landmarks))
+    counts = np.empty(8, np.int64)
+    pictures = crop.unmasked, rendering.image, *(mask.view(np.uint8) for mask in masks)
+    count_differences(*map(read_only, pictures), counts)
+    squares, seen_squares, inside, seen, both, either, both_hull, either_hull = counts.tolist()
     landmark = landmark_distance(crop.landmarks, rendering.landmarks)
-    left, right = crop.landmarks[list(OUTER_EYE_CORNERS)]
+    left, right = (crop.landmarks[corner] for corner in OUTER_EYE_CORNERS)
     return Quality(
-        photometric=photometric_error(crop.unmasked, rendering.image, crop.mask),
-        photometric_visible=photometric_error(crop.unmasked, rendering.image, visible),
-        iou=intersection_over_union(crop.mask, rendering.model_mask),
-        iou_hull=intersection_over_union(crop.mask, face_mask(rendering.landmarks)),
+        photometric=_error(squares, inside),
+        photometric_visible=_error(seen_squares, seen),
+        iou=both / either if either else 0.0,
+        iou_hull=both_hull / either_hull if either_hull else 0.0,
         landmark=landmark,
-        nme=landmark / max(float(np.linalg.norm(left - right)), 1e-6),
+        nme=landmark / max(math.dist(left, right), 1e-6),
     )
+
+
+def _error(squares: int, pixels: int) -> float:
+    return math.sqrt(squares / (3 * pixels)) if pixels else 255.0
 
 
 def photometric_error(

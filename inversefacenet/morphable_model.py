@@ -19,13 +19,14 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Int64, UInt8
 
-from inversefacenet.basis_codec import decode_basis, encode_basis
+from inversefacenet.basis_codec import BASIS_PARTS, decode_basis, encode_basis
 from inversefacenet.errors import FaceModelError, ParameterError
+from inversefacenet.narrow_basis import NarrowDirections, QuantisedBasis
 
 FORMAT_VERSION: Final = 1
 _BASES: Final = ("shape_basis", "expression_basis", "reflectance_basis")
@@ -80,6 +81,10 @@ class MorphableModel:
     unit_coefficients: Float32[np.ndarray, "units 64"]
     digest: str = field(default="", repr=False)
 
+    # What the bases of a loaded model were read from. A field would follow `dataclasses.replace` to a model
+    # with other bases.
+    _stored: ClassVar[Mapping[str, QuantisedBasis]] = {}
+
     def __post_init__(self) -> None:
         vertices = self.vertex_count
         for name in _BASES:
@@ -114,6 +119,28 @@ class MorphableModel:
         """The reflectance basis times its sigmas."""
         return np.ascontiguousarray((self.reflectance_basis * self.reflectance_sigma).T)
 
+    @cached_property
+    def narrow_geometry(self) -> NarrowDirections | None:
+        """Geometry's directions in the integers of the file; None of a model that was read from none."""
+        if not self._stored:
+            return None
+        return NarrowDirections.of(
+            self.mean_geometry,
+            [
+                (self._stored["shape_basis"], self.shape_sigma),
+                (self._stored["expression_basis"], self.expression_sigma),
+            ],
+        )
+
+    @cached_property
+    def narrow_reflectance(self) -> NarrowDirections | None:
+        """Reflectance's directions likewise."""
+        if not self._stored:
+            return None
+        return NarrowDirections.of(
+            self.mean_reflectance, [(self._stored["reflectance_basis"], self.reflectance_sigma)]
+        )
+
     def geometry(
         self, shape: Float[np.ndarray, "*batch 128"], expression: Float[np.ndarray, "*batch 64"]
     ) -> Float32[np.ndarray, "*batch vertices 3"]:
@@ -126,16 +153,36 @@ class MorphableModel:
         Returns:
             Millimetres in model space.
         """
-        coefficients = np.concatenate([shape, expression], axis=-1).astype(np.float32, copy=False)
-        offsets = coefficients @ self.geometry_directions
-        return self.mean_geometry + offsets.reshape(*offsets.shape[:-1], -1, 3)
+        return self.geometries(np.concatenate([shape, expression], axis=-1))
+
+    def geometries(
+        self, coefficients: Float[np.ndarray, "*batch 192"]
+    ) -> Float32[np.ndarray, "*batch vertices 3"]:
+        """Return the vertices of one face or of many, which takes one product of matrices.
+
+        Args:
+            coefficients: Shape coefficients, then expression coefficients, in standard deviations.
+
+        Returns:
+            Millimetres in model space.
+        """
+        narrow = coefficients.astype(np.float32, copy=False)
+        if narrow.ndim == 1 and self.narrow_geometry is not None:
+            return self.narrow_geometry.apply(narrow)
+        return _affine(self.mean_geometry, narrow, self.geometry_directions)
 
     def reflectance(
         self, coefficients: Float[np.ndarray, "*batch 128"]
     ) -> Float32[np.ndarray, "*batch vertices 3"]:
-        """Return per-vertex linear RGB reflectance (Kim et al. 2018, Eq. 3); it is not clipped."""
-        offsets = coefficients.astype(np.float32, copy=False) @ self.reflectance_directions
-        return self.mean_reflectance + offsets.reshape(*offsets.shape[:-1], -1, 3)
+        """Return per-vertex linear RGB reflectance (Kim et al. 2018, Eq. 3); it is not clipped.
+
+        Args:
+            coefficients: Reflectance coefficients in standard deviations, of one face or of many.
+        """
+        narrow = coefficients.astype(np.float32, copy=False)
+        if narrow.ndim == 1 and self.narrow_reflectance is not None:
+            return self.narrow_reflectance.apply(narrow)
+        return _affine(self.mean_reflectance, narrow, self.reflectance_directions)
 
     def expression_from_units(self, weights: Mapping[str, float]) -> Float32[np.ndarray, "64"]:
         """Turn rig units into expression coefficients, for example ``{"jawOpen": 0.4}``.
@@ -157,9 +204,14 @@ class MorphableModel:
         return self.triangle_part == self.part_names.index(MOUTH_PART)
 
     @cached_property
+    def counted_triangles(self) -> Bool[np.ndarray, "triangles"]:
+        """True for triangles of the painted region that are none of the mouth's interior."""
+        return self.painted & ~self.mouth_triangles
+
+    @cached_property
     def painted_vertices(self) -> Int64[np.ndarray, "painted"]:
         """Vertices of the painted region, the mouth's interior left out: where geometry is measured."""
-        return np.unique(self.triangles[self.painted & ~self.mouth_triangles]).astype(np.int64)
+        return np.unique(self.triangles[self.counted_triangles]).astype(np.int64)
 
     @property
     def shape_rms(self) -> Float32[np.ndarray, "128"]:
@@ -230,9 +282,15 @@ class MorphableModel:
                         "rebuild it with `make face-model`."
                     )
                 values: dict[str, Any] = {}
+                stored: dict[str, QuantisedBasis] = {}
                 for item in fields(cls):
                     if item.name in _BASES:
-                        values[item.name] = decode_basis(item.name, archive)
+                        arrays = {
+                            f"{item.name}_{part}": archive[f"{item.name}_{part}"] for part in BASIS_PARTS
+                        }
+                        values[item.name] = basis = decode_basis(item.name, arrays)
+                        integers = (arrays[f"{item.name}_{part}"] for part in BASIS_PARTS[:2])
+                        stored[item.name] = QuantisedBasis(basis, *integers)
                     elif item.name != "digest":
                         values[item.name] = archive[item.name]
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -240,4 +298,19 @@ class MorphableModel:
         values["name"] = str(values["name"])
         for name in ("part_names", "unit_names"):
             values[name] = tuple(str(entry) for entry in values[name])
-        return cls(**values, digest=hashlib.sha256(content).hexdigest())
+        model = cls(**values, digest=hashlib.sha256(content).hexdigest())
+        model.__dict__["_stored"] = stored
+        return model
+
+
+def _affine(
+    mean: Float32[np.ndarray, "vertices 3"],
+    coefficients: Float32[np.ndarray, "*batch columns"],
+    directions: Float32[np.ndarray, "columns coordinates"],
+) -> Float32[np.ndarray, "*batch vertices 3"]:
+    """Return the mean plus the sum of directions for each row of coefficients."""
+    # One product of two matrices, whatever the batch's shape.
+    flat = coefficients.reshape(-1, coefficients.shape[-1]) @ directions
+    points = flat.reshape(*coefficients.shape[:-1], *mean.shape)
+    points += mean
+    return points

@@ -14,6 +14,7 @@ from inversefacenet.backends import InferenceBackend
 from inversefacenet.camera import Placement
 from inversefacenet.confidence import ConfidenceModel, quality_block
 from inversefacenet.crop import FaceCrop, crop_face
+from inversefacenet.errors import ImageError
 from inversefacenet.fitting import FitOptions, fit
 from inversefacenet.landmarks import Face
 from inversefacenet.metrics import Quality, measure
@@ -46,10 +47,12 @@ class FoundFace:
     Attributes:
         face: Where it lies in the photo.
         crop: The masked crop that the network is to see.
+        photo_size: Width and height of the photo; None for a crop that came without one.
     """
 
     face: Face
     crop: FaceCrop
+    photo_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Reconstruction:
         confidence: Probability that the network's answer is usable (`inversefacenet.confidence`), which a
             refinement doesn't change; NaN where the photo's landmarks are not known.
         before: The quality of the network's own answer, if this one is refined.
+        photo_size: Width and height of the photo; None where they are not known.
     """
 
     face: Face
@@ -76,6 +80,21 @@ class Reconstruction:
     quality: Quality
     confidence: float = math.nan
     before: Quality | None = None
+    photo_size: tuple[int, int] | None = None
+
+    def check_photo(self, image: UInt8[np.ndarray, "height width 3"]) -> None:
+        """Refuse a photo that can't be the one of which this is a face.
+
+        Raises:
+            ImageError: If it has another size.
+        """
+        size = image.shape[1], image.shape[0]
+        if self.photo_size is not None and self.photo_size != size:
+            known = f"{self.photo_size[0]} x {self.photo_size[1]}"
+            raise ImageError(
+                f"This photo has {size[0]} x {size[1]} pixels, the one that was reconstructed {known}: "
+                "give that one, as it was reconstructed."
+            )
 
     def assessment(self) -> dict[str, float | str]:
         """Return the quality block as every interface writes it: measures, confidence, verdict."""
@@ -135,13 +154,18 @@ class Reconstructor:
         self.model = model or MorphableModel.load_default()
 
     def reconstruct(
-        self, image: UInt8[np.ndarray, "height width 3"], faces: Literal["largest", "all"] = "largest"
+        self,
+        image: UInt8[np.ndarray, "height width 3"],
+        faces: Literal["largest", "all"] = "largest",
+        *,
+        minimum_size: float | None = None,
     ) -> list[Reconstruction]:
         """Reconstruct the faces of a photo.
 
         Args:
             image: An sRGB photo, upright.
             faces: Only the largest face, or all of them.
+            minimum_size: Least width of a face in photo pixels; by default the detector's own limit.
 
         Returns:
             The faces, largest first; never empty.
@@ -150,7 +174,7 @@ class Reconstructor:
             NoFaceError: If the photo shows no face that the detector finds.
             BackendError: If the network can't answer.
         """
-        return self._complete(self.find(image, faces))
+        return self._complete(self.find(image, faces, minimum_size=minimum_size))
 
     def reconstruct_faces(
         self, image: UInt8[np.ndarray, "height width 3"], faces: Sequence[Face]
@@ -187,7 +211,8 @@ class Reconstructor:
             LandmarkError: If the landmarks of one are none.
         """
         with stage("crop"):
-            return [FoundFace(face, crop_face(image, face.landmarks)) for face in faces]
+            size = image.shape[1], image.shape[0]
+            return [FoundFace(face, crop_face(image, face.landmarks), size) for face in faces]
 
     def infer(
         self, found: Sequence[FoundFace], *, timeout: float | None = None
@@ -247,8 +272,19 @@ class Reconstructor:
         rendering = render(self.model, parameters)
         with stage("measure"):
             quality = measure(found.crop, rendering)
-            sure = ConfidenceModel.load_default().confidence(found.face, found.crop, rendering, quality)
-        return Reconstruction(found.face, found.crop, parameters, self.model, rendering, quality, sure)
+            sure = ConfidenceModel.for_network(self.backend.digest).confidence(
+                found.face, found.crop, rendering, quality
+            )
+        return Reconstruction(
+            found.face,
+            found.crop,
+            parameters,
+            self.model,
+            rendering,
+            quality,
+            sure,
+            photo_size=found.photo_size,
+        )
 
 
 def stack_crops(found: Sequence[FoundFace]) -> UInt8[np.ndarray, "faces 240 240 3"]:

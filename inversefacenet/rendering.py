@@ -12,16 +12,16 @@ from inversefacenet.camera import (
     CROP_SIZE,
     Placement,
     fit_placement,
-    landmark_points,
     project,
     rotation_matrix,
 )
-from inversefacenet.colour import to_uint8
+from inversefacenet.colour import level_tables
 from inversefacenet.crop import landmarks66
-from inversefacenet.illumination import irradiance
+from inversefacenet.face_kernels import projected_landmarks, turn_and_shade
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.parameters import Parameters
-from inversefacenet.rasterizer import Fragments, interpolate, rasterize, vertex_normals
+from inversefacenet.pixel_kernels import draw
+from inversefacenet.rasterizer import Fragments, SeenTriangles, empty_rows
 from inversefacenet.stages import stage
 
 
@@ -58,10 +58,13 @@ def pose_and_shade(
     model: MorphableModel, parameters: Parameters
 ) -> tuple[Float32[np.ndarray, "vertices 3"], Float32[np.ndarray, "vertices 3"]]:
     """Return vertices in camera axes and their linear colours (Eq. 2 to 4)."""
-    geometry = model.geometry(parameters.shape, parameters.expression)
-    vertices = geometry @ rotation_matrix(parameters.rotation).T.astype(np.float32)
-    light = irradiance(vertex_normals(vertices, model.triangles), parameters.illumination)
-    return vertices, model.reflectance(parameters.reflectance) * light
+    return turn_and_shade(
+        model.geometry(parameters.shape, parameters.expression),
+        model.reflectance(parameters.reflectance),
+        rotation_matrix(parameters.rotation).astype(np.float32),
+        parameters.illumination.astype(np.float32, copy=False),
+        model.triangles,
+    )
 
 
 def render(
@@ -86,19 +89,46 @@ def render(
     """
     with stage("geometry"):
         vertices, colours = pose_and_shade(model, parameters)
-        landmarks = landmark_points(model, vertices, float(parameters.rotation[2]))
+        landmarks = projected_landmarks(
+            vertices,
+            model.landmarks,
+            model.contour_candidates,
+            model.contour_directions,
+            float(parameters.rotation[2]),
+        )
     if placement is None:
         placement = fit_placement(landmarks66(landmarks), size, margin=size / CROP_SIZE)
     height, width = shape or (size, size)
     with stage("render"):
-        fragments = rasterize(screen_points(vertices, placement), model.triangles, height, width)
-        picture = to_uint8(interpolate(fragments, model.triangles, colours))
-        model_mask = painted_pixels(model, fragments)
+        points = np.empty_like(vertices)
+        triangle, inverse_depth = empty_rows(height, width)
+        image = np.empty((height, width, 3), np.uint8)
+        mask, model_mask = np.empty((height, width), bool), np.empty((height, width), bool)
+        draw(
+            vertices,
+            model.triangles,
+            colours,
+            model.counted_triangles,
+            *level_tables(),
+            np.float32(CAMERA_DISTANCE),
+            *(np.float32(number) for number in (placement.scale, *placement.offset)),
+            points,
+            triangle,
+            inverse_depth,
+            image,
+            mask,
+            model_mask,
+        )
     return Rendering(
-        image=picture * fragments.mask[..., None],
-        mask=fragments.mask,
+        image=image,
+        mask=mask,
         model_mask=model_mask,
-        fragments=fragments,
+        fragments=SeenTriangles(
+            np.ascontiguousarray(triangle[:, :width]),
+            np.ascontiguousarray(inverse_depth[:, :width]),
+            points,
+            model.triangles,
+        ),
         landmarks=placement.apply(landmarks).astype(np.float32),
         placement=placement,
         vertices=vertices,
@@ -117,6 +147,5 @@ def screen_points(
 
 def painted_pixels(model: MorphableModel, fragments: Fragments) -> Bool[np.ndarray, "height width"]:
     """Return the pixels that see the painted region, the mouth's interior left out."""
-    counted = model.painted & ~model.mouth_triangles
     # Index -1 (nothing seen) reads the last entry of the padded table, which is False.
-    return np.append(counted, False)[fragments.triangle]
+    return np.append(model.counted_triangles, False)[fragments.triangle]

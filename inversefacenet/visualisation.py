@@ -3,9 +3,10 @@
 Convention:
     Faces are drawn with several samples a pixel, averaged and blended in linear light, encoded once.
     Only the painted region is laid over a photo (Section 4.2), its edge smoothed: the region is made of
-    whole triangles and would end in teeth. Inside the mouth the photo stays. Pixels that no face touches
-    keep the photo's bytes. The contours show the input's mask and that same smoothed region, which differs
-    from the mask that the IoU is measured with by a part of a triangle along the brows and temples.
+    whole triangles and would end in teeth. Inside the mouth the photo stays: the input's mask leaves out what
+    six inner points of the lips enclose (the corners, 60 and 64, are none of the 66 points). Pixels that no
+    face touches keep the photo's bytes. The contours show the input's mask and that same smoothed region,
+    which differs from the mask that the IoU is measured with by a part of a triangle along brows and temples.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def run_guide(guide: Path) -> int:
         (Path(folder) / "examples").symlink_to(ROOT / "examples")
         for line in lines:
             program, *rest = shlex.split(line, comments=True) or [""]
-            if program == "inversefacenet" and "--server" not in rest:
+            if Path(program).name == "inversefacenet" and "--server" not in rest:
                 command = [sys.executable, "-m", "inversefacenet.cli", *rest]
                 print(f"{guide.stem}: {line}", file=sys.stderr)
                 subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)

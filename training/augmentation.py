@@ -10,40 +10,18 @@ Convention:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Generator, Tensor
 
 from inversefacenet.parameters import ILLUMINATION
-from training.degradations import DegradationOptions, degrade
+from training.augmentation_options import AugmentationOptions as AugmentationOptions
+from training.degradations import degrade
 from training.draws import dull_colours, normal, smooth_field, uniform
-from training.occluders import OccluderOptions, occlude
+from training.occluders import occlude
 from training.torch_renderer import RenderedCrops, to_uint8
 from training.torch_shading import srgb_decode, srgb_encode
-
-
-@dataclass(frozen=True)
-class AugmentationOptions:
-    """What is done to rendered crops, and how strongly. 0 leaves a step out.
-
-    Attributes:
-        exposure: Standard deviation of the logarithm of a gain common to all channels.
-        white_balance: Standard deviation of the logarithm of each channel's own gain.
-        tone: Standard deviation of the logarithm of the tone curve's exponent.
-        background: Whether to fill what the mesh leaves uncovered.
-        occluders: How often something hides a part of the face.
-        degradations: Blur, resolution, noise, JPEG.
-    """
-
-    exposure: float = 0.2
-    white_balance: float = 0.08
-    tone: float = 0.08
-    background: bool = True
-    occluders: OccluderOptions = field(default_factory=OccluderOptions)
-    degradations: DegradationOptions = field(default_factory=DegradationOptions)
 
 
 def augment_rendered(

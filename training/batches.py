@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from inversefacenet.camera import CROP_SIZE
 from inversefacenet.errors import InputError
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.parameters import PARAMETER_COUNT
@@ -23,6 +24,8 @@ from training.distributed import Processes
 from training.fitted_corpus import FittedCorpus
 from training.options import Options, Run
 from training.photo_corpus import PhotoBatch, PhotoCorpus
+from training.taught_corpus import TaughtCorpus
+from training.teacher_answers import halved
 
 
 class TrainingBatch(NamedTuple):
@@ -59,22 +62,29 @@ class TrainingCorpus(Dataset[TrainingBatch]):
         photos: Parts of photographs.
         parts: Parts of a batch.
         own: Those that this process trains on.
+        taught: Parts of a teacher's answers.
     """
 
     labelled: RenderedCorpus | FittedCorpus | None
     photos: PhotoCorpus | None
     parts: int = 1
     own: range = range(1)
+    taught: TaughtCorpus | None = None
 
     def __len__(self) -> int:
-        return max(len(c) for c in (self.labelled, self.photos) if c is not None) // self.parts
+        corpora = (self.labelled, self.photos, self.taught)
+        return max(len(c) for c in corpora if c is not None) // self.parts
 
     def __getitem__(self, index: int) -> TrainingBatch:
         numbers = [index * self.parts + part for part in self.own]
         labelled, photos = None, None
-        if self.labelled is not None:
-            crops, theta = zip(*(self.labelled[number] for number in numbers), strict=True)
-            labelled = torch.cat(crops), torch.cat(theta)
+        sources = [one for one in (self.labelled, self.taught) if one is not None]
+        if sources:
+            crops, theta = zip(*(one[number] for one in sources for number in numbers), strict=True)
+            # A teacher's answers come with halved crops: then all are.
+            small = any(one.shape[1] < CROP_SIZE for one in crops)
+            joined = torch.cat([_half(one) if small else one for one in crops])
+            labelled = joined, torch.cat(theta)
         if self.photos is not None:
             drawn = zip(*(self.photos[number] for number in numbers), strict=True)
             photos = PhotoBatch(*(torch.cat(tensors) for tensors in drawn))
@@ -91,10 +101,11 @@ def corpus_of(
             processes can't share a batch evenly.
     """
     parts = options.batch_parts
-    if parts < 1 or options.batch_size % parts or options.photo_batch % parts:
+    sizes = (options.batch_size, options.photo_batch, options.taught_batch)
+    if parts < 1 or any(size % parts for size in sizes):
         raise InputError(
-            f"--batch-parts {parts} must divide --batch-size {options.batch_size} and --photo-batch "
-            f"{options.photo_batch}."
+            f"--batch-parts {parts} must divide --batch-size {options.batch_size}, --photo-batch "
+            f"{options.photo_batch} and --taught-batch {options.taught_batch}."
         )
     own = (processes or Processes()).own_parts(parts)
     # From here on a batch is a part, and there are so many times more of them.
@@ -102,6 +113,7 @@ def corpus_of(
         options,
         batch_size=options.batch_size // parts,
         photo_batch=options.photo_batch // parts,
+        taught_batch=options.taught_batch // parts,
         iterations=options.iterations * parts,
     )
     photos = None
@@ -110,6 +122,9 @@ def corpus_of(
             raise InputError("--photo-batch needs --photos: a store made by `python -m training.prepare`.")
         photos = PhotoCorpus(Path(options.photos), options.photo_batch, options.iterations, options.seed)
         photos.store  # noqa: B018  # a store that can't be read is to be refused now
+    taught = _taught(options)
+    if taught is not None and not options.batch_size:
+        return TrainingCorpus(None, photos, parts, own, taught)
     if options.fits:
         if not options.photos:
             raise InputError("--fits needs --photos: the store whose photographs were fitted.")
@@ -117,7 +132,7 @@ def corpus_of(
             Path(options.photos), Path(options.fits), options.batch_size, options.iterations, options.seed
         )
         fitted.pairs  # noqa: B018  # likewise
-        return TrainingCorpus(fitted, photos, parts, own)
+        return TrainingCorpus(fitted, photos, parts, own, taught)
     if options.loss == "none":
         if photos is None:
             raise InputError("--loss none trains on photographs alone: give --photos and --photo-batch.")
@@ -134,7 +149,25 @@ def corpus_of(
         drawn_share=options.parameters_share,
         faces=options.corpus_faces,
     )
-    return TrainingCorpus(rendered, photos, parts, own)
+    return TrainingCorpus(rendered, photos, parts, own, taught)
+
+
+def _taught(options: Options) -> TaughtCorpus | None:
+    """Return a teacher's answers, if the options name some."""
+    if not options.taught_batch:
+        return None
+    if not options.taught:
+        raise InputError("--taught-batch needs --taught: a folder that `training.teacher_answers` wrote.")
+    if options.architecture != "fast":
+        raise InputError("A teacher's answers come with crops of half the size: give --architecture fast.")
+    corpus = TaughtCorpus(Path(options.taught), options.taught_batch, options.iterations, options.seed)
+    corpus.passes  # noqa: B018  # a folder without answers is to be refused now
+    return corpus
+
+
+def _half(crops: UInt8[Tensor, "faces side side2 3"]) -> UInt8[Tensor, "faces 120 120 3"]:
+    """Bring crops to half their size; crops that are halved already stay."""
+    return torch.from_numpy(halved(crops.numpy())) if crops.shape[1] == CROP_SIZE else crops
 
 
 def load_parameters(path: Path) -> Float32[np.ndarray, "faces 350"]:

@@ -281,7 +281,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos, one folder a person")
     parser.add_argument("--limit", type=int, default=PHOTOS, help="photos to use (default: %(default)s)")
-    parser.add_argument("--network", type=Path, default=None, help="ONNX file; default: the shipped one")
+    parser.add_argument(
+        "--network", type=Path, default=Path("reference"), help="ONNX file (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--workers", type=int, default=1, help="processes; the result is the same")

@@ -65,7 +65,7 @@ class Sampler:
         """Load detector, network and face model.
 
         Args:
-            network: The network's file; by default the shipped one.
+            network: The network's file; by default the fast one.
             seed: Together with a photo's number it decides all that is random.
         """
         self._detector = FaceDetector(hard_faces=False)

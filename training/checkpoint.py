@@ -178,7 +178,7 @@ def summary(checkpoint: Checkpoint) -> str:
     options = checkpoint.options
     if options.fits:
         faces = f"{options.batch_size} photographs with their fits"
-    elif options.loss == "none":
+    elif options.loss == "none" or not options.batch_size:
         faces = "no labelled faces"
     else:
         faces = f"{options.batch_size} rendered faces ({options.distribution}, {options.augmentation})"
@@ -189,6 +189,8 @@ def summary(checkpoint: Checkpoint) -> str:
         f"{options.loss} loss",
         f"{options.optimizer} at {options.learning_rate:g}",
     ]
+    if options.taught_batch:
+        parts.append(f"{options.taught_batch} of another network's answers to photographs a batch")
     if options.photo_batch:
         parts.append(f"{options.photo_batch} photographs a batch by their own pixels")
     return "; ".join(parts)

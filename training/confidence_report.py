@@ -24,10 +24,11 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from inversefacenet.backends.onnx import OnnxBackend
-from inversefacenet.confidence import ConfidenceModel, verdict
+from inversefacenet.confidence import ConfidenceModel
 from inversefacenet.errors import InputError, InverseFaceNetError, MissingDependencyError
 from inversefacenet.image import load_photo
 from inversefacenet.reconstruction import Reconstructor
+from inversefacenet.verdicts import verdict
 from training.logistic import area_under_curve, bootstrap_interval, calibration_error, reliability
 
 FAILED_TAGS: Final = frozenset(("mask", "occl_hand", "profile", "nonface"))
@@ -101,7 +102,7 @@ def judge(
         The faces, and the photos without an answer with what was wrong.
     """
     reconstructor = Reconstructor(backend=OnnxBackend(network, threads=1))
-    calibrated = ConfidenceModel.load_default().calibrated_for(
+    calibrated = ConfidenceModel.for_network(reconstructor.backend.digest).calibrated_for(
         reconstructor.backend.digest, reconstructor.model.digest
     )
     if not calibrated:
@@ -158,7 +159,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--photos", type=Path, required=True, help="folder of the photos")
     parser.add_argument("--tags", type=Path, required=True, help="CSV file with the columns file and tags")
-    parser.add_argument("--network", type=Path, default=None, help="ONNX file; default: the shipped one")
+    parser.add_argument(
+        "--network", type=Path, default=Path("reference"), help="ONNX file (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, default=Path("out/confidence"), help="folder of the plot")
     options = parser.parse_args(arguments)
     try:

@@ -8,7 +8,6 @@ Convention:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from training.augmentation_options import DegradationOptions as DegradationOptions
 from training.draws import happens, normal, uniform
 from training.jpeg import jpeg
 
@@ -26,37 +26,6 @@ MOST_GROUPS: Final = 16
 """Groups in a batch at most: where many faces are rendered at once, more of them share."""
 
 _TAPS: Final = 11
-
-
-@dataclass(frozen=True)
-class DegradationOptions:
-    """How strongly and how often pictures are degraded. Lengths are in pixels of the full-size crop.
-
-    Attributes:
-        resolution_probability: Share of pictures that lose resolution.
-        resolution: Smallest and largest size that the crop had before it was enlarged, at 240 pixels.
-        blur_probability: Share of pictures that are out of focus.
-        blur_sigma: Range of the Gaussian's standard deviation.
-        motion_probability: Share of pictures with motion blur.
-        motion_length: Range of the motion's length.
-        noise_probability: Share of noisy pictures.
-        read_noise: Greatest standard deviation of the noise that doesn't depend on brightness.
-        shot_noise: Greatest standard deviation, at white, of the noise that grows with brightness.
-        jpeg_probability: Share of pictures that went through JPEG.
-        jpeg_quality: Range of the quality.
-    """
-
-    resolution_probability: float = 0.8
-    resolution: tuple[float, float] = (80.0, 200.0)
-    blur_probability: float = 0.3
-    blur_sigma: tuple[float, float] = (0.6, 2.0)
-    motion_probability: float = 0.15
-    motion_length: tuple[float, float] = (3.0, 9.0)
-    noise_probability: float = 0.5
-    read_noise: float = 0.02
-    shot_noise: float = 0.03
-    jpeg_probability: float = 0.8
-    jpeg_quality: tuple[float, float] = (40.0, 95.0)
 
 
 def degrade(

@@ -28,7 +28,7 @@ class Encoder(nn.Module):
         """The last layer, whose outputs are the parameters."""
         raise TypeError(f"{type(self).__name__} doesn't say which layer is its last.")
 
-    def hidden(self, images: Float[Tensor, "faces 3 240 240"]) -> Float[Tensor, "faces hidden"]:
+    def hidden(self, images: Float[Tensor, "faces 3 side side"]) -> Float[Tensor, "faces hidden"]:
         """Return what the last layer takes, from normalised crops."""
         raise TypeError(f"{type(self).__name__} doesn't say what its last layer takes.")
 
@@ -43,7 +43,7 @@ class Encoder(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} doesn't take ImageNet weights.")
 
-    def forward(self, images: Float[Tensor, "faces 3 240 240"]) -> Float[Tensor, "faces 350"]:
+    def forward(self, images: Float[Tensor, "faces 3 side side"]) -> Float[Tensor, "faces 350"]:
         """Infer parameters from normalised crops (see `training.network.normalise`)."""
         hidden = self.hidden(images)
         # The answer needs more than the eight significant bits of bfloat16.

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from inversefacenet.backends.onnx import OnnxBackend, default_model_path
+from inversefacenet.backends.onnx import OnnxBackend
 from inversefacenet.errors import InputError, InverseFaceNetError
 from inversefacenet.landmarks import FaceDetector
 from inversefacenet.morphable_model import MorphableModel
+from inversefacenet.networks import network_path
 from inversefacenet.sampling import DISTRIBUTIONS
 from training.evaluation.fits import read_fits
 from training.evaluation.groups import (
@@ -82,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name, file in files.items() if values.record else ():
             kept = {name: NETWORK} | {other: other for other in (MEAN_FACE, POSED_MEAN_FACE)}
             own = evaluation.only({old: new for old, new in kept.items() if old in evaluation.rows})
-            record(own, values.record, file or default_model_path(), backends[name].digest)
+            record(own, values.record, network_path(file), backends[name].digest)
     except InverseFaceNetError as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
@@ -188,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="[NAME=]FILE",
-            help="ONNX file, as often as there are networks to compare; default: the shipped one",
+            help="ONNX file, as often as there are networks to compare; default: the reference",
         )
         command.add_argument("--no-baselines", action="store_true", help="leave the mean face out")
         command.add_argument(

@@ -214,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--photos", type=Path, required=True)
         command.add_argument("--count", type=int, default=count)
         command.add_argument(
-            "--network", action="append", default=[], metavar="[NAME=]FILE", help="default: the shipped one"
+            "--network", action="append", default=[], metavar="[NAME=]FILE", help="default: the reference"
         )
     fifth.add_argument("--fits", type=Path, metavar="NPZ", help="our fits, for the geometric error")
     for command in (third, fifth, ninth):

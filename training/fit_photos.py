@@ -28,7 +28,6 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Int64
 
-from inversefacenet.backends.onnx import default_model_path
 from inversefacenet.batch.files import (
     alone_in,
     check_settings,
@@ -38,6 +37,7 @@ from inversefacenet.batch.files import (
 )
 from inversefacenet.errors import InputError, InverseFaceNetError
 from inversefacenet.fitting import FitOptions
+from inversefacenet.networks import network_path
 from training.fit_work import Worker, read_columns
 from training.photo_store import PhotoStore
 
@@ -92,7 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--store", type=Path, default=None, help="that training.prepare wrote")
     source.add_argument("--photos", type=Path, default=None, help="a folder of photographs, of any depth")
-    parser.add_argument("--network", type=Path, default=None, help="ONNX file; default: the shipped one")
+    parser.add_argument(
+        "--network", type=Path, default=Path("reference"), help="ONNX file (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="NPZ file")
     parser.add_argument(
         "--limit", type=int, default=None, help="fit so many faces or photos, chosen at random"
@@ -132,7 +134,7 @@ def plan(values: argparse.Namespace) -> Job:
     if values.iterations is not None:
         options = replace(options, iterations=values.iterations)
     order = np.random.default_rng(_ORDER_SEED).permutation(len(names))[: values.limit]
-    network = values.network or default_model_path()
+    network = network_path(values.network)
     if not network.is_file():
         raise InputError(f"There is no network {network}.")
     return Job(values.store, values.photos, names, network, options, order)

@@ -261,7 +261,9 @@ def _parser() -> argparse.ArgumentParser:
         "--robust", type=float, nargs="*", default=[], help="scales of robust fits, in levels"
     )
     for command in (photos, rendered):
-        command.add_argument("--network", type=Path, default=None, help="ONNX file; default: the shipped one")
+        command.add_argument(
+            "--network", type=Path, default=Path("reference"), help="ONNX file (default: %(default)s)"
+        )
         command.add_argument("--count", type=int, default=COUNT, help="faces (default: %(default)s)")
         command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads")
     return parser

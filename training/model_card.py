@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from inversefacenet.backends.onnx import NETWORK_FILE, REPOSITORY, OnnxBackend, versions
+from inversefacenet.backends.onnx import OnnxBackend
 from inversefacenet.errors import InputError, InverseFaceNetError
+from inversefacenet.networks import NETWORK_FILE, REPOSITORY, versions
 from training.repository import EVALUATION_FILE
 from training.repository import write as write_file
 

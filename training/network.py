@@ -1,6 +1,6 @@
 """AlexNet with 350 outputs (Kim et al. 2018, Section 6.1), in its one-tower form (Krizhevsky 2014).
 
-`build` makes the network that a run's options name: this one, or ResNet-101.
+`build` makes the network that a run's options name: this one, ResNet-101 or the fast one.
 
 Layers keep torchvision's names (features.0, 3, 6, 8, 10; classifier.1, 4, 6), so that ImageNet weights
 load where there are any. Batch normalisation, where it is used, sits beside its convolution under a name
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from inversefacenet.errors import InputError
 from training.encoder import Encoder, check_weights, last_layer
+from training.fast_network import FastNetwork
 from training.resnet import ResNet
 
-ARCHITECTURES: Final = ("alexnet", "resnet101")
+ARCHITECTURES: Final = ("alexnet", "resnet101", "fast")
 FEATURE_COUNT: Final = 256 * 6 * 6
 HIDDEN_COUNT: Final = 4096
 
@@ -119,7 +120,7 @@ def _linear(inputs: int, outputs: int, rank: int) -> nn.Module:
     return nn.Sequential(OrderedDict(down=nn.Linear(inputs, rank, bias=False), up=nn.Linear(rank, outputs)))
 
 
-def normalise(crops: UInt8[Tensor, "faces 240 240 3"]) -> Float[Tensor, "faces 3 240 240"]:
+def normalise(crops: UInt8[Tensor, "faces side side 3"]) -> Float[Tensor, "faces 3 side side"]:
     """Scale uint8 crops to [-0.5, 0.5] and put the channels first (Section 6.1)."""
     return crops.permute(0, 3, 1, 2).float().div(255).sub(0.5)
 
@@ -133,6 +134,8 @@ def build(options: Mapping[str, Any]) -> Encoder:
     architecture = options.get("architecture", ARCHITECTURES[0])
     if architecture == "resnet101":
         return ResNet()
+    if architecture == "fast":
+        return FastNetwork()
     if architecture != "alexnet":
         raise InputError(f"Unknown architecture {architecture!r}: there are {', '.join(ARCHITECTURES)}.")
     return AlexNet(

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from training.augmentation_options import OccluderOptions as OccluderOptions
 from training.draws import dull_colours, happens, normal, smooth_field, uniform
 
 Layer = tuple[Tensor, Tensor]
@@ -25,29 +26,6 @@ SKIN: Final = (0.50, 0.27, 0.18)
 """A middle linear skin colour for hands."""
 
 _EYES: Final = (slice(36, 42), slice(42, 48))
-
-
-@dataclass(frozen=True)
-class OccluderOptions:
-    """The share of pictures that receive each occluder.
-
-    Attributes:
-        objects: Coloured, textured ellipses and polygons.
-        spectacles: Clear, tinted or dark lenses with a bridge, over the eyes.
-        strands: Single hairs and locks, anywhere from above.
-        fringes: Hair that covers the brow from above, or a cheek from its side.
-        hands: Skin-coloured fingers that reach in from a border.
-        shadows: Soft-edged darkening, which the smooth light model can't produce.
-        highlights: Gloss, which a diffuse surface doesn't have.
-    """
-
-    objects: float = 0.08
-    spectacles: float = 0.10
-    strands: float = 0.08
-    fringes: float = 0.08
-    hands: float = 0.05
-    shadows: float = 0.10
-    highlights: float = 0.10
 
 
 @dataclass(frozen=True)

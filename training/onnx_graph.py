@@ -1,4 +1,4 @@
-"""An ONNX graph, written node by node: small weights kept in 8 or 16 bits, widened when it is loaded."""
+"""An ONNX graph, written node by node; weights may be kept in 8 or 16 bits and widened in the graph."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Graph:
             import onnx
         except ImportError as error:
             raise MissingDependencyError(
-                "Export needs onnx: pip install 'inversefacenet[training]'."
+                "Export needs onnx, which is not installed", extra="training"
             ) from error
         self._onnx: Any = onnx
         self._nodes: list[Any] = []

@@ -11,11 +11,12 @@ from torch import nn
 
 from inversefacenet.errors import InputError
 from training.encoder import Encoder
+from training.fast_network import FastNetwork, Shortcut
 from training.network import FEATURE_COUNT, AlexNet
 from training.onnx_graph import Graph
 from training.resnet import Bottleneck, ResNet
 
-_POOLED_AFTER: Final = (0, 3, 10)
+POOLED_AFTER: Final = (0, 3, 10)
 
 
 def add_encoder(graph: Graph, network: Encoder, rank: int) -> None:
@@ -34,20 +35,22 @@ def add_encoder(graph: Graph, network: Encoder, rank: int) -> None:
         value = _alexnet(graph, value, network, rank)
     elif isinstance(network, ResNet):
         value = _resnet(graph, value, network)
+    elif isinstance(network, FastNetwork):
+        value = _fast(graph, value, network)
     else:
-        raise InputError(f"{type(network).__name__} can't be exported: AlexNet and ResNet can.")
+        raise InputError(f"{type(network).__name__} can't be exported: AlexNet, ResNet and FastNetwork can.")
     graph.node("Identity", [value], output="parameters")
 
 
 def _alexnet(graph: Graph, value: str, network: AlexNet, rank: int) -> str:
-    for name, convolution, norm in _convolutions(network):
+    for name, convolution, norm in named_convolutions(network):
         value = _convolve(graph, value, convolution, norm)
         value = graph.node("Relu", [value])
-        if name in _POOLED_AFTER:
+        if name in POOLED_AFTER:
             value = graph.node("MaxPool", [value], kernel_shape=[3, 3], strides=[2, 2])
     value = graph.node("Reshape", [value, graph.constant(np.array([-1, FEATURE_COUNT], np.int64))])
     for index in (1, 4, 6):
-        for matrix, shift in _factors(network.classifier[index], rank if index != 6 else 0):
+        for matrix, shift in factors(network.classifier[index], rank if index != 6 else 0):
             value = graph.node("MatMul", [value, graph.eighth(matrix.T)])
             if shift is not None:
                 value = graph.node("Add", [value, graph.constant(shift)])
@@ -62,7 +65,7 @@ def _resnet(graph: Graph, value: str, network: ResNet) -> str:
     for block in network.blocks:
         value = _bottleneck(graph, value, block)
     value = graph.node("Flatten", [graph.node("GlobalAveragePool", [value])], axis=1)
-    ((matrix, shift),) = _factors(network.fc, 0)
+    ((matrix, shift),) = factors(network.fc, 0)
     value = graph.node("MatMul", [value, graph.half(matrix.T)])
     return graph.node("Add", [value, graph.constant(shift)])
 
@@ -78,6 +81,24 @@ def _bottleneck(graph: Graph, value: str, block: Bottleneck) -> str:
     value = graph.node("Relu", [_convolve(graph, value, block.conv2, block.bn2)])
     value = _convolve(graph, value, block.conv3, block.bn3)
     return graph.node("Relu", [graph.node("Add", [value, shortcut])])
+
+
+def _fast(graph: Graph, value: str, network: FastNetwork) -> str:
+    value = graph.node("AveragePool", [value], kernel_shape=[2, 2], strides=[2, 2])
+    for layer in network.layers():
+        if isinstance(layer, Shortcut):
+            inner = graph.node("Relu", [_convolve(graph, value, layer.conv1, layer.bn1)])
+            inner = _convolve(graph, inner, layer.conv2, layer.bn2)
+            value = graph.node("Relu", [graph.node("Add", [inner, value])])
+        else:
+            value = graph.node("Relu", [_convolve(graph, value, *layer)])
+    value = graph.node("Flatten", [value], axis=1)
+    ((matrix, shift),) = factors(network.fc, 0)
+    value = graph.node("MatMul", [value, graph.eighth(matrix.T)])
+    value = graph.node("Relu", [graph.node("Add", [value, graph.constant(shift)])])
+    ((matrix, shift),) = factors(network.out, 0)
+    value = graph.node("MatMul", [value, graph.half(matrix.T)])
+    return graph.node("Add", [value, graph.constant(shift)])
 
 
 def _convolve(graph: Graph, value: str, convolution: nn.Conv2d, norm: nn.BatchNorm2d | None) -> str:
@@ -110,7 +131,8 @@ def fold_batch_norm(
     return weight.float().numpy(), bias.float().numpy()
 
 
-def _convolutions(network: AlexNet) -> list[tuple[int, nn.Conv2d, nn.BatchNorm2d | None]]:
+def named_convolutions(network: AlexNet) -> list[tuple[int, nn.Conv2d, nn.BatchNorm2d | None]]:
+    """Return AlexNet's convolutions in order, each with its name and its normalisation."""
     layers = dict(network.features.named_children())
     found = []
     for name, layer in layers.items():
@@ -121,7 +143,7 @@ def _convolutions(network: AlexNet) -> list[tuple[int, nn.Conv2d, nn.BatchNorm2d
     return found
 
 
-def _factors(
+def factors(
     layer: nn.Module, rank: int
 ) -> list[tuple[Float32[np.ndarray, "out in"], Float32[np.ndarray, "out"] | None]]:
     """Return a fully connected layer as a chain of matrices, of reduced rank where that is asked for."""

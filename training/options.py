@@ -36,7 +36,7 @@ class Options:
         distribution: Where parameters are drawn from (`inversefacenet.sampling`).
         augmentation: What happens to the crops: a mixture or a list of steps (`training.corpus`).
         initial: Checkpoint of another run whose network this one starts from, to train in stages.
-        architecture: "alexnet" or "resnet101".
+        architecture: "alexnet", "resnet101" or "fast" (`training.fast_network`).
         face_model: File of the face model; the one that ships by default.
         corpus_faces: Rendered faces after which the corpus begins again, 0 for never.
         parameters: File (.npy, faces x 350) of parameters to render: what bootstrapping drew around its
@@ -48,6 +48,8 @@ class Options:
         photo_weight: Factor of the photographs' terms.
         fits: Fits to a photo store's photographs (`training.fit_photos`) that are learnt instead of
             rendered faces; `photos` names the store.
+        taught: A teacher's answers (`training.teacher_answers`), learnt as if they were true.
+        taught_batch: Of those in a batch, beside `batch_size` rendered faces, which may then be 0.
         batch_parts: Parts of a batch that are drawn each on its own, so that as many processes, or fewer, may
             share a batch (`training.distributed`).
         seed: The same seed trains the same network, up to the rounding of the machine.
@@ -76,6 +78,8 @@ class Options:
     photo_batch: int = 0
     photo_weight: float = 1000.0
     fits: str = ""
+    taught: str = ""
+    taught_batch: int = 0
     batch_parts: int = 1
     seed: int = 0
 
@@ -101,7 +105,7 @@ PRESETS: Final[Mapping[str, Options]] = {"default": DEFAULT, "paper": PAPER}
 CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "optimizer": ("adamw", "adadelta"),
     "loss": ("model-space", "plain", "none"),
-    "architecture": ("alexnet", "resnet101"),
+    "architecture": ("alexnet", "resnet101", "fast"),
     "weights": tuple(WEIGHTS),
     "distribution": tuple(DISTRIBUTIONS),
 }

@@ -15,9 +15,10 @@ from typing import Final
 
 import numpy as np
 
-from inversefacenet.backends.onnx import NETWORK_FILE, REPOSITORY, OnnxBackend
+from inversefacenet.backends.onnx import OnnxBackend
 from inversefacenet.errors import InputError, InverseFaceNetError
 from inversefacenet.morphable_model import MorphableModel
+from inversefacenet.networks import NETWORK_FILE, REPOSITORY
 from training import model_card
 from training.repository import EVALUATION_FILE, add_version, digest
 

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from inversefacenet.backends.onnx import NETWORK_FILE, versions
 from inversefacenet.errors import InputError
+from inversefacenet.networks import NETWORK_FILE, versions
 
 CODE_FILE: Final = "model.py"
 EVALUATION_FILE: Final = "evaluation.json"

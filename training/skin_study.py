@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, required=True, help="photographs that were fitted")
     parser.add_argument("--fits", type=Path, required=True, help="what training.fit_photos wrote of them")
     parser.add_argument("--photos", type=Path, required=True, help="photographs of other people")
-    parser.add_argument("--network", type=Path, help="ONNX file; by default the shipped one")
+    parser.add_argument(
+        "--network", type=Path, default=Path("reference"), help="ONNX file (default: %(default)s)"
+    )
     parser.add_argument("--count", type=int, default=COUNT, help="so many of them (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from inversefacenet.morphable_model import MorphableModel
 from training.batches import TrainingBatch
+from training.fast_network import halved
 from training.image_space import COLOUR_WEIGHT, POSITION_WEIGHT, ImageSpaceTerms
 from training.loss import WEIGHTS, model_space_scale, parameter_loss, plain_scale
 from training.network import normalise
@@ -56,7 +57,7 @@ class Step:
         self._network.train()
         # One pass for rendered faces and photographs, so that batch normalisation sees both at once.
         crops = [one[0] for one in (batch.labelled, batch.photos) if one is not None]
-        images = normalise(torch.cat(crops)).contiguous(memory_format=torch.channels_last)
+        images = halved([normalise(one) for one in crops]).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             predicted = self._network(images)
         terms: dict[str, Tensor] = {}

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("out", "strips.png"))
     parser.add_argument("--count", type=int, default=16)
-    parser.add_argument("--network", type=Path, default=None, help="ONNX file; default: the shipped one")
+    parser.add_argument(
+        "--network", type=Path, default=Path("reference"), help="ONNX file (default: %(default)s)"
+    )
     values = parser.parse_args(arguments)
     try:
         paths = find_photos(values.photos)

@@ -21,7 +21,7 @@ def draw(results: Results, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError(
-            "The plot needs matplotlib: pip install 'inversefacenet[dev]'."
+            "The plot needs matplotlib, which is not installed", extra="dev"
         ) from error
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     latency, rate = figure.subplots(1, 2)

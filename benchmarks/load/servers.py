@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from inversefacenet.backends.onnx import default_model_path
+from inversefacenet.networks import reference_path
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOST: Final = "127.0.0.1"
@@ -247,7 +247,7 @@ def triton_repository(folder: Path, threads: int) -> Path:
     """
     source, target = ROOT / "model_repository" / "inversefacenet", folder / "inversefacenet"
     shutil.rmtree(folder, ignore_errors=True)
-    version = default_model_path().parent
+    version = reference_path().parent
     for name in (version.name, "configs"):
         (target / name).mkdir(parents=True)
     (target / version.name / "model.onnx").symlink_to(version / "model.onnx")

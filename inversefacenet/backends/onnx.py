@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from inversefacenet.errors import BackendError, MissingDependencyError
+from inversefacenet.errors import BackendError
+from inversefacenet.networks import network_path
+from inversefacenet.onnx_session import OnnxSession
 
-MODEL_ENVIRONMENT_VARIABLE: Final = "IFN_MODEL_PATH"
-REPOSITORY: Final = Path("model_repository", "inversefacenet")
-NETWORK_FILE: Final = "model.onnx"
-
-
-def versions(folder: Path) -> list[int]:
-    """Return the versions of a model that have a network, oldest first.
-
-    Args:
-        folder: The model's folder in a repository; its versions are the folders with a number for a name.
-    """
-    return sorted(
-        int(entry.parent.name)
-        for entry in folder.glob(f"*/{NETWORK_FILE}")
-        if re.fullmatch(r"[1-9]\d*", entry.parent.name)
-    )
-
-
-def default_model_path() -> Path:
-    """Return the network's file: `IFN_MODEL_PATH`, else the newest version in the model repository.
-
-    Raises:
-        BackendError: If there is none.
-    """
-    named = os.environ.get(MODEL_ENVIRONMENT_VARIABLE)
-    if named:
-        return Path(named)
-    for root in (Path(__file__).resolve().parents[2], Path.cwd()):
-        if known := versions(root / REPOSITORY):
-            return root / REPOSITORY / str(known[-1]) / NETWORK_FILE
-    raise BackendError(
-        f"No network was found in {REPOSITORY} (VERSION/{NETWORK_FILE}): run from a checkout, or name the "
-        f"file in {MODEL_ENVIRONMENT_VARIABLE}."
-    )
+_SMALL_BYTES: Final = 2_500_000
 
 
 class OnnxBackend:
@@ -61,43 +28,33 @@ class OnnxBackend:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path | None = None, threads: int = 0) -> None:
+    def __init__(self, path: Path | str | None = None, threads: int = 0) -> None:
         """Load the network.
 
         Args:
-            path: An ONNX file that `training.export` wrote; by default the shipped one.
-            threads: Threads of one inference; 0 lets ONNX Runtime choose.
+            path: An ONNX file that `training.export` wrote, "fast" or "reference"; by default the fast one
+                (`inversefacenet.networks`).
+            threads: Threads of one inference; 0 lets ONNX Runtime choose, but gives one to a network so small
+                that sharing its layers out takes as long as computing them.
 
         Raises:
             MissingDependencyError: If ONNX Runtime isn't installed.
             BackendError: If the file can't be read or isn't such a network.
         """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingDependencyError(
-                "The embedded backend needs ONNX Runtime: pip install 'inversefacenet[onnx]'."
-            ) from error
-        path = path or default_model_path()
+        path = network_path(path)
         try:
             content = path.read_bytes()
         except OSError as error:
             raise BackendError(f"The network {path.name} can't be read: {error.strerror}.") from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no base class but this one.
-            raise BackendError(f"The network {path.name} can't be loaded: {error}") from error
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or inputs[0].shape[1:] != [240, 240, 3]:
+        if not threads and len(content) < _SMALL_BYTES:
+            threads = 1
+        self._session = session = OnnxSession(content, threads, name=path.name, spinning=True)
+        if session.input_type != "tensor(uint8)" or session.input_shape[1:] != (240, 240, 3):
             raise BackendError(f"The network {path.name} must take uint8 crops of shape [n, 240, 240, 3].")
-        if len(outputs) != 1 or outputs[0].shape[1:] != [350]:
+        if len(session.output_shapes) != 1 or session.output_shapes[0][1:] != (350,):
             raise BackendError(f"The network {path.name} must return parameters of shape [n, 350].")
-        self._input_name = inputs[0].name
         self.digest = hashlib.sha256(content).hexdigest()
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata = session.metadata
 
     def infer(
         self, crops: UInt8[np.ndarray, "faces 240 240 3"], *, timeout: float | None = None
@@ -111,10 +68,7 @@ class OnnxBackend:
         Raises:
             BackendError: If ONNX Runtime refuses, or the network returns numbers that aren't finite.
         """
-        try:
-            (theta,) = self._session.run(None, {self._input_name: np.ascontiguousarray(crops)})
-        except Exception as error:  # see __init__
-            raise BackendError(f"The network failed: {error}") from error
+        (theta,) = self._session.run(crops)
         if not np.isfinite(theta).all():
             raise BackendError("The network returned numbers that aren't finite: its weights are damaged.")
-        return np.asarray(theta)
+        return theta

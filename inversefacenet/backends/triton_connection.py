@@ -95,7 +95,7 @@ class TritonConnection:
             import tritonclient.grpc.aio as grpc
         except ImportError as error:
             raise MissingDependencyError(
-                "Inference at Triton needs its client: pip install 'inversefacenet[triton]'."
+                "Inference at Triton needs its client, which is not installed", extra="triton"
             ) from error
         self._grpc = grpc
         self._url, self._model, self._asked_version = url, model, version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
 from inversefacenet.batch.engines import ATTEMPTS
@@ -19,11 +21,13 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_END: Final = object()
+_AHEAD: Final = 1  # tasks that a worker is given beside the one that it is at
 
 
 class _Worker(Generic[Task]):
-    """A process, and what it is at."""
+    """A process, the task that it is at, and the one that it goes on with by itself."""
 
     def __init__(self, work: Callable[[Task], Any]) -> None:
         # Spawned, not forked: the parent has threads, and libraries that don't survive a fork.
@@ -33,10 +37,10 @@ class _Worker(Generic[Task]):
         with _one_thread_each():
             self.process.start()
         theirs.close()
-        self.task: tuple[Task, int] | None = None
+        self.tasks: deque[tuple[Task, int]] = deque()
 
     def give(self, task: Task, attempt: int) -> None:
-        self.task = (task, attempt)
+        self.tasks.append((task, attempt))
         # If it has died, reading from the pipe will say so.
         with suppress(OSError):
             self.pipe.send(task)
@@ -76,35 +80,41 @@ class LocalEngine:
                 return again.popleft()
             return next(((task, 1) for task in waiting), None)
 
+        def hand_out() -> None:
+            """Give every worker a task, and then one more, so that none waits while results are written."""
+            while len(workers) < self.workers and (following := next_task()):
+                workers.append(_Worker(work))
+                workers[-1].give(*following)
+            for most in range(_AHEAD + 1):
+                for worker in workers:
+                    if len(worker.tasks) <= most and (following := next_task()):
+                        worker.give(*following)
+
         try:
             while True:
-                for worker in workers:
-                    if worker.task is None and (following := next_task()):
-                        worker.give(*following)
-                while len(workers) < self.workers and (following := next_task()):
-                    workers.append(_Worker(work))
-                    workers[-1].give(*following)
-                busy = {worker.pipe: worker for worker in workers if worker.task is not None}
+                hand_out()
+                busy = {worker.pipe: worker for worker in workers if worker.tasks}
                 if not busy:
                     return
                 for pipe in connection.wait(list(busy)):
                     worker = busy[pipe]  # type: ignore[index]
-                    assert worker.task is not None
-                    task, attempt = worker.task
                     try:
                         good, answer = worker.pipe.recv()
                     except (EOFError, OSError):
                         workers.remove(worker)
                         worker.stop()
+                        (task, attempt), *untouched = worker.tasks
+                        again.extend(untouched)
                         if attempt < ATTEMPTS:
                             self.repeated += 1
                             again.append((task, attempt + 1))
                         else:
                             yield task, None
                         continue
-                    worker.task = None
+                    task, _ = worker.tasks.popleft()
                     if not good:
                         raise answer
+                    hand_out()
                     yield task, answer
         finally:
             for worker in workers:
@@ -132,11 +142,10 @@ def _one_thread_each() -> Iterator[None]:
 def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     """Do tasks until the other side closes the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent decides.
-    while True:
-        try:
-            task = pipe.recv()
-        except (EOFError, OSError):
-            return
+    tasks: SimpleQueue[Any] = SimpleQueue()
+    # Read beside the work: else either side could wait for the other to read what it sends.
+    threading.Thread(target=_receive, args=(pipe, tasks), daemon=True).start()
+    while (task := tasks.get()) is not _END:
         try:
             answer = (True, work(task))
         except Exception as error:  # Whatever it is, the parent raises it.
@@ -146,3 +155,10 @@ def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
             pipe.send(answer)
         except OSError:
             return
+
+
+def _receive(pipe: Connection, tasks: SimpleQueue[Any]) -> None:
+    with suppress(EOFError, OSError):
+        while True:
+            tasks.put(pipe.recv())
+    tasks.put(_END)

@@ -45,7 +45,7 @@ def import_ray() -> ModuleType:
         import ray
     except ImportError as error:
         raise MissingDependencyError(
-            "The engine 'ray' needs Ray, which is not installed: pip install 'inversefacenet[ray]'"
+            "The engine 'ray' needs Ray, which is not installed", extra="ray"
         ) from error
     return ray
 

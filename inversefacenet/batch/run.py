@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -62,7 +62,7 @@ class BatchRun:
     Args:
         photos: Paths, in the order of the rows.
         output: A .parquet or .jsonl file.
-        network: The network's file; by default the shipped one.
+        network: The network's file, or "fast" or "reference"; by default the fast one.
         face_model: The face model's; likewise.
         predictor: The landmark predictor's; likewise.
         faces: The largest face of each photo, or all.
@@ -88,10 +88,10 @@ class BatchRun:
         chunk: int = CHUNK,
         refine: int = 0,
     ) -> None:
-        from inversefacenet.backends.onnx import default_model_path
         from inversefacenet.batch.installation import detector_settings, file_digest, refinement_settings
         from inversefacenet.batch.work import Setup
         from inversefacenet.morphable_model import MorphableModel
+        from inversefacenet.networks import network_path
 
         if not photos:
             raise InputError("There are no photos.")
@@ -99,7 +99,7 @@ class BatchRun:
         self.output = output
         self._parts = output.with_name(output.name + ".parts")
         self._record = output.with_name(output.name + ".run.json")
-        network = (network or default_model_path()).absolute()
+        network = network_path(network).absolute()
         model = MorphableModel.load(face_model) if face_model else MorphableModel.load_default()
         face_model = face_model and face_model.absolute()
         predictor = predictor and predictor.absolute()
@@ -160,7 +160,7 @@ class BatchRun:
             remove_unfinished(self._parts)
             yield [chunk for chunk in self._chunks if not self._part(chunk).is_file()]
 
-    def work(self, engine: Engine, chunks: Sequence[Chunk]) -> Iterator[Chunk]:
+    def work(self, engine: Engine, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         """Do chunks, and yield each when its part is written."""
         from inversefacenet.batch.work import crashed
 

@@ -229,7 +229,7 @@ def import_pyarrow() -> tuple[ModuleType, ModuleType]:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingDependencyError(
-            "Parquet files need PyArrow, which is not installed: pip install 'inversefacenet[batch]', or "
-            "name an output that ends in .jsonl"
+            "Parquet files need PyArrow, which is not installed: name an output that ends in .jsonl, or do",
+            extra="batch",
         ) from error
     return pyarrow, pyarrow.parquet

@@ -38,7 +38,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="*", metavar="PHOTOS", help="folders, patterns in quotes, or photos")
     parser.add_argument("--list", type=Path, metavar="FILE", help="a file that names a photo on each line")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="the table: .parquet or .jsonl"
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the table: .jsonl, or .parquet with the extra 'batch'",
     )
     parser.add_argument(
         "--faces",
@@ -70,7 +74,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="photos that are done and written together (default: %(default)s)",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="ONNX", help="the network's file; by default the shipped one"
+        "--model", type=Path, metavar="ONNX", help="the network: fast, reference or a file; by default fast"
     )
     add_face_model_option(parser)
     parser.add_argument(

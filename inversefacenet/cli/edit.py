@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inversefacenet.cli.edit_options import add_edit_options, read_specification
 from inversefacenet.cli.output import (
     add_face_model_option,
+    add_minimum_size_option,
     add_refine_option,
     check_picture_name,
     load_face_model,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _EPILOG: Final = (
     "The edits are done in the order in which they are given: "
-    "inversefacenet edit me.jpg -o evening.png --relight sunset --expression jawOpen=0.3 --pose yaw=10"
+    "inversefacenet edit me.jpg -o evening.png --relight sunset --add-expression jawOpen=0.2 --pose yaw=10"
 )
 
 
@@ -61,6 +62,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         default="largest",
         help="which faces of the photo get the edits (default: %(default)s)",
     )
+    add_minimum_size_option(parser)
     add_refine_option(parser)
     parser.add_argument(
         "--parameters",
@@ -69,7 +71,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="write the edited face's parameters too, for inversefacenet render; of several the largest's",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="ONNX", help="the network's file; by default the shipped one"
+        "--model", type=Path, metavar="ONNX", help="the network: fast, reference or a file; by default fast"
     )
     add_face_model_option(parser)
     parser.add_argument(
@@ -108,10 +110,13 @@ def _here(options: argparse.Namespace, edits: Sequence[dict[str, Any]], others: 
     model = load_face_model(options.face_model)
     parse_edits(edits, model, dict.fromkeys(others, Parameters.neutral()))
     reconstructor = make_reconstructor(options.model, options.face_model, options.landmarks)
+    # Of another photo the largest face counts, however small.
     lent = {name: _largest(reconstructor, path, options.refine) for name, path in others.items()}
     parsed = parse_edits(edits, model, lent)
     picture = load_photo(options.photo)
-    faces = _reconstructed(reconstructor, options.photo, picture, options.faces, options.refine)
+    faces = _reconstructed(
+        reconstructor, options.photo, picture, options.faces, options.refine, options.minimum_size
+    )
     for number, face in enumerate(faces, start=1):
         picture = PhotoEditor(picture, face).edit(parsed)
         before = None if face.before is None else quality_block(face.before, face.confidence)
@@ -123,10 +128,15 @@ def _here(options: argparse.Namespace, edits: Sequence[dict[str, Any]], others: 
 
 
 def _reconstructed(
-    reconstructor: Reconstructor, path: Path, image: np.ndarray, faces: Any, refine: int
+    reconstructor: Reconstructor,
+    path: Path,
+    image: np.ndarray,
+    faces: Any,
+    refine: int,
+    minimum_size: float | None = None,
 ) -> list[Reconstruction]:
     try:
-        found = reconstructor.reconstruct(image, faces)
+        found = reconstructor.reconstruct(image, faces, minimum_size=minimum_size)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {error}") from error
     return [reconstructor.refine(one, refine) for one in found] if refine else found
@@ -146,7 +156,12 @@ def _there(options: argparse.Namespace, edits: Sequence[dict[str, Any]], others:
 
     with open_client(options) as client:
         result = client.edit(
-            options.photo, edits, others=others, faces=options.faces, refine=options.refine or None
+            options.photo,
+            edits,
+            others=others,
+            faces=options.faces,
+            minimum_size=options.minimum_size,
+            refine=options.refine or None,
         )
     for number, face in enumerate(result.faces, start=1):
         _report(options, number, len(result.faces), _known(face.quality), _known(face.quality_before))

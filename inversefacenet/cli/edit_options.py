@@ -51,7 +51,15 @@ def add_edit_options(parser: argparse.ArgumentParser) -> None:
         "--expression",
         _expression,
         "UNIT=WEIGHT,...",
-        "another expression, of units such as jawOpen=0.6,mouthSmileLeft=1",
+        "an expression that replaces the photo's, of units such as jawOpen=0.6,mouthSmileLeft=1; "
+        "--add-expression keeps the photo's",
+    )
+    option(
+        "--add-expression",
+        _added,
+        "UNIT=WEIGHT,...",
+        "units added to the photo's expression, or taken from it, such as jawOpen=0.2,browInnerUp=-0.5; "
+        "--expression replaces it instead",
     )
     option("--expression-from", _from_photo("expression"), "PHOTO", "the expression of another photo's face")
     group.add_argument(
@@ -172,6 +180,10 @@ def _pose(text: str) -> dict[str, Any]:
 
 def _expression(text: str) -> dict[str, Any]:
     return {"edit": "expression", "units": _pairs(text.split(","))}
+
+
+def _added(text: str) -> dict[str, Any]:
+    return {**_expression(text), "relative": True}
 
 
 def _numbered(kind: str) -> Callable[[str], dict[str, Any]]:

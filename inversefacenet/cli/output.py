@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 MESH_FORMATS: Final = ("glb", "obj", "ply")
 LARGEST_PICTURE: Final = 8192
 MOST_REFINE: Final = 30
+LARGEST_MINIMUM: Final = 10_000.0
 
 
 def complain(message: str) -> None:
@@ -144,6 +146,26 @@ def add_face_model_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--face-model", type=Path, metavar="NPZ", help="a face model's file; by default the shipped one"
     )
+
+
+def add_minimum_size_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which faces are too small to be looked for."""
+    parser.add_argument(
+        "--minimum-size",
+        type=_face_width,
+        metavar="PIXELS",
+        help="width in photo pixels of the smallest face to look for; by default the detector's own limit",
+    )
+
+
+def _face_width(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= LARGEST_MINIMUM:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of pixels, above 0 to {LARGEST_MINIMUM:g}")
+    return number
 
 
 def add_refine_option(parser: argparse.ArgumentParser) -> None:

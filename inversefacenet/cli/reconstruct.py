@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from inversefacenet.cli.output import (
     add_face_model_option,
     add_mesh_options,
+    add_minimum_size_option,
     add_refine_option,
     complain,
     describe,
@@ -45,7 +46,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="reconstruct the faces of photos",
         description="Reconstruct the faces of photos. For photo.jpg it writes photo.parameters.json, "
         "photo.glb, photo.rendering.png, photo.overlay.png (the face over the whole photo), "
-        "photo.contours.png (red: the photo's face mask, green: the model's) and photo.geometry.png (the "
+        "photo.contours.png (red: the photo's face mask, green: the model's; the "
+        "small shape is the mouth's opening, which masks leave out) and photo.geometry.png (the "
         "shape alone). With --server a service does the work and the files are the same; photo.geometry.png "
         "then costs one more request for each face: leave it out with --no-geometry.",
     )
@@ -58,6 +60,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="with 'all' the files are numbered by the face's size: photo.1.glb, photo.2.glb "
         "(default: %(default)s)",
     )
+    add_minimum_size_option(parser)
     parser.add_argument(
         "--mesh",
         type=mesh_formats,
@@ -80,7 +83,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="don't write photo.geometry.png, which with --server costs one more request for each face",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="ONNX", help="the network's file; by default the shipped one"
+        "--model", type=Path, metavar="ONNX", help="the network: fast, reference or a file; by default fast"
     )
     add_face_model_option(parser)
     parser.add_argument(
@@ -176,7 +179,7 @@ def reconstruct_photo(
     from inversefacenet.image import load_photo
 
     image = load_photo(photo)
-    found = reconstructor.reconstruct(image, options.faces)
+    found = reconstructor.reconstruct(image, options.faces, minimum_size=options.minimum_size)
     if options.refine:
         found = [reconstructor.refine(one, options.refine) for one in found]
     facts = {"name": photo.name, "width": image.shape[1], "height": image.shape[0]}

@@ -86,6 +86,7 @@ class RemotePhotos:
             return self._client.reconstruct(
                 photo,
                 faces=options.faces,
+                minimum_size=options.minimum_size,
                 parts=("mesh", *_PARTS) if options.mesh else _PARTS,
                 mesh_format=options.mesh[0] if options.mesh else "glb",
                 mesh_space=options.mesh_space,
@@ -223,7 +224,8 @@ def model_landmarks(model: MorphableModel, face: ReconstructedFace) -> list[list
     from inversefacenet.camera import Placement, landmark_points, rotation_matrix
 
     parameters = face.parameters
-    geometry = model.geometry(parameters.shape, parameters.expression)
+    # As a batch, which numpy multiplies: compiled code isn't worth loading for one face.
+    (geometry,) = model.geometry(parameters.shape[None], parameters.expression[None])
     turned = geometry @ rotation_matrix(parameters.rotation).T.astype(np.float32)
     points = landmark_points(model, turned, float(parameters.rotation[2]))
     placed = Placement(face.placement.scale, face.placement.offset).apply(points)

@@ -48,7 +48,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--side-by-side", action="store_true", help="show the video itself beside the one with the face"
     )
     parser.add_argument(
-        "--model", type=Path, metavar="ONNX", help="the network's file; by default the shipped one"
+        "--model", type=Path, metavar="ONNX", help="the network: fast, reference or a file; by default fast"
     )
     add_face_model_option(parser)
     parser.add_argument(

@@ -115,7 +115,7 @@ def _needing(extra: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MissingDependencyError(
-            f"This address needs {error.name}, which isn't installed: pip install 'inversefacenet[{extra}]'."
+            f"This address needs {error.name}, which is not installed", extra=extra
         ) from error
 
 

@@ -24,10 +24,10 @@ from inversefacenet.client.results import (
     ReconstructedFace,
     ReconstructionResult,
 )
-from inversefacenet.confidence import Verdict
 from inversefacenet.errors import InverseFaceNetError
 from inversefacenet.parameters import GROUPS, PARAMETER_COUNT, Parameters
 from inversefacenet.v1 import model_pb2, output_pb2, parameters_pb2, reconstruction_pb2, rendering_pb2
+from inversefacenet.verdicts import Verdict
 
 _VERDICTS: Final[Mapping[int, Verdict]] = MappingProxyType(
     {

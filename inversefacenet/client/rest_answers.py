@@ -126,7 +126,9 @@ def _load(answer: HttpAnswer) -> Any:
     try:
         import msgpack
     except ImportError as error:
-        raise MissingDependencyError("pip install 'inversefacenet[client]' to read msgpack.") from error
+        raise MissingDependencyError(
+            "Reading msgpack needs a package that is not installed", extra="client"
+        ) from error
     return msgpack.unpackb(answer.body)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
-from inversefacenet.confidence import Verdict
 from inversefacenet.parameters import Parameters
+from inversefacenet.verdicts import Verdict
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,7 @@ class Client:
         Args:
             frames: Times in seconds, which never fall, and image files as bytes; taken as the server has room
                 for them, by another thread.
-            minimum_size: Least width of a face in pixels.
+            minimum_size: Least width of a face in pixels, 0 to 10000.
             least_confidence: An answer that is less sure doesn't count: the face is lost.
             single_frames: Ask also for what the network says of each frame alone.
 

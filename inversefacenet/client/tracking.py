@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,6 +17,9 @@ from inversefacenet.parameters import Parameters
 Frame = tuple[float, bytes]
 """A frame's time in seconds, from whenever but never falling, and the bytes of its image file."""
 
+LARGEST_MINIMUM: Final = 10_000.0
+"""Most that can be asked for as the least width of a face, in pixels: the service's own limit."""
+
 FaceState = Literal["tracking", "detected", "lost"]
 """The face was followed from the last frame; it was found by a search; there is none."""
 
@@ -27,7 +29,7 @@ class TrackOptions:
     """How a face is to be followed.
 
     Attributes:
-        minimum_size: Least width of a face in pixels; None leaves it to the server.
+        minimum_size: Least width of a face in pixels, 0 to 10000; None leaves it to the server.
         least_confidence: An answer that is less sure doesn't count: the face is lost. 0 to 1; None likewise.
         single_frames: Ask also for what the network says of each frame alone.
     """
@@ -37,8 +39,8 @@ class TrackOptions:
     single_frames: bool = False
 
     def __post_init__(self) -> None:
-        if self.minimum_size is not None and not 0 <= self.minimum_size < math.inf:
-            raise InputError(f"'minimum_size' is a number of pixels, not {self.minimum_size}.")
+        if self.minimum_size is not None and not 0 <= self.minimum_size <= LARGEST_MINIMUM:
+            raise InputError(f"'minimum_size' is 0 to {LARGEST_MINIMUM:g} pixels, not {self.minimum_size}.")
         if self.least_confidence is not None and not 0 <= self.least_confidence <= 1:
             raise InputError(f"'least_confidence' is a number from 0 to 1, not {self.least_confidence}.")
 

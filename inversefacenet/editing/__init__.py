@@ -7,7 +7,8 @@ photo with the photo's own detail kept (`photo_editor`).
 from inversefacenet.editing.edits import Edit, Expression, Identity, Mix, Neutral, Other, Pose, Relight, Skin
 from inversefacenet.editing.lights import LIGHTS, Light, directional_light, light_names
 from inversefacenet.editing.photo_editor import PhotoEditor
-from inversefacenet.editing.spec import apply_edits, edits_to_data, parse_edits
+from inversefacenet.editing.sequence import apply_edits
+from inversefacenet.editing.spec import edits_to_data, parse_edits
 
 __all__ = [
     "LIGHTS",

@@ -11,18 +11,17 @@ Convention:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32
+from jaxtyping import Bool, Float, Float32
 
 from inversefacenet.editing.lights import LUMINANCE, mean_irradiance
-from inversefacenet.editing.mesh_kernels import neighbours_of, shade, smoothed, spread
+from inversefacenet.editing.mesh_kernels import shade, smoothed, spread
 from inversefacenet.editing.sampling_view import PhotoSamples
-from inversefacenet.editing.surface import Surface, Surfaces
+from inversefacenet.editing.surface import Surface, Surfaces, links_of
 from inversefacenet.errors import LandmarkError
-from inversefacenet.morphable_model import MOUTH_PART, MorphableModel
+from inversefacenet.morphable_model import MOUTH_PART
 from inversefacenet.parameters import Parameters
 
 _DARKEST: Final = 0.07  # irradiance never falls below this share of its mean
@@ -67,7 +66,7 @@ class Appearances:
         """
         model = surfaces.model
         self._surfaces = surfaces
-        self._starts, self._links = _links(model)
+        self._starts, self._links = links_of(model)
         self._colours = self._guarded_colours(present, parameters)
         inside = model.vertex_part == model.part_names.index(MOUTH_PART)
         self._mouth: Bool[np.ndarray, "vertices"] = inside
@@ -111,16 +110,11 @@ class Appearances:
         return Appearance(ratio.astype(np.float32), fill)
 
     def _guarded_colours(self, surface: Surface, parameters: Parameters) -> Float32[np.ndarray, "vertices 3"]:
-        light = shade(surface.normals, parameters.illumination)
+        light = shade(surface.lit_normals, parameters.illumination)
         floor = _DARKEST * np.maximum(mean_irradiance(parameters.illumination), 0.02)
         reflectance = self._surfaces.reflectance(parameters)
         reflectance = guarded(reflectance, np.float32(_LEAST_REFLECTANCE) * np.ones(3, np.float32))
         return (reflectance * guarded(light, floor)).astype(np.float32)
-
-
-@lru_cache(maxsize=2)
-def _links(model: MorphableModel) -> tuple[Int32[np.ndarray, "starts"], Int32[np.ndarray, "links"]]:
-    return neighbours_of(model.triangles, model.vertex_count)
 
 
 def _with_hue(

@@ -5,7 +5,8 @@ Convention:
     present value to the new one. Lights are irradiance coefficients in camera axes; a light that is named, or
     given as a lamp, takes over the present exposure and white balance (`lights`); coefficients and another
     photo's light are taken as they are. What edits add up to is clamped: yaw and pitch to ±80°, skin and
-    identity coefficients to ±8 standard deviations. Expressions aren't.
+    identity coefficients to ±8 standard deviations; units of expressions by whoever applies a list of edits
+    (`sequence`).
 """
 
 from __future__ import annotations

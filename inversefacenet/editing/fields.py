@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from inversefacenet.errors import EditError
 
 _LONGEST_QUOTE = 40
+_LONGEST_NAME = 100  # what is longer is no name that was mistyped
 
 
 class Fields:
@@ -40,7 +42,7 @@ class Fields:
         names = ["edit", *known]
         unknown = [name for name in self.values if name not in names]
         if unknown:
-            self.refuse(f"has no field {quoted(unknown[0])}: its fields are {', '.join(names)}.")
+            self.unknown("has no field", unknown[0], names, "its fields are")
 
     def one_of(self, names: Collection[str]) -> str:
         """Return which one of several fields is given.
@@ -104,8 +106,7 @@ class Fields:
         """
         value = self.values.get(name)
         if not isinstance(value, str) or value not in known:
-            listed = ", ".join(known) if known else "none were given"
-            self.refuse(f"'{name}' must name {called}, not {quoted(value)}: the known ones are {listed}.")
+            self.unknown(f"'{name}' must name {called}, not", value, known, "the known ones are")
         return value
 
     def numbers(self, name: str, count: int, low: float, high: float) -> tuple[float, ...]:
@@ -130,6 +131,18 @@ class Fields:
             self.refuse(f"'{name}' must be an object of numbers by name, not {quoted(value)}.")
         return value
 
+    def unknown(self, reason: str, value: object, known: Collection[str], listing: str) -> NoReturn:
+        """Raise an error about a name that isn't known: the nearest known ones first, then all.
+
+        Raises:
+            EditError: Always.
+        """
+        listed = f"{listing} {', '.join(known)}" if known else "there is none"
+        near = close_names(value, known)
+        if near:
+            listed = f"did you mean {' or '.join(near)}? {listed[0].upper()}{listed[1:]}"
+        self.refuse(f"{reason} {quoted(value)}: {listed}.")
+
     def refuse(self, reason: str) -> NoReturn:
         """Raise an error that names the edit.
 
@@ -137,6 +150,14 @@ class Fields:
             EditError: Always.
         """
         raise EditError(f"{self.label}: {reason}" if reason.startswith("'") else f"{self.label} {reason}")
+
+
+def close_names(value: object, known: Collection[str]) -> list[str]:
+    """Return the known names, two at most, that a mistyped one is nearest to."""
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+        return []
+    lower = {name.lower(): name for name in known}
+    return [lower[name] for name in get_close_matches(value.lower(), lower, n=2)]
 
 
 def quoted(value: object) -> str:

@@ -7,7 +7,8 @@ How the pixels of an edited face are found:
                       face. The mouth's interior moves with the skull, as teeth do.
     around it         displacement and ratio are carried on smoothly from the face's rim. The displacement
                       falls to nothing within a face's size; the ratio goes as far as the photo's own edges
-                      let it, so that ears and neck take part and the background doesn't.
+                      and the skin's hue let it, below the jaw most of all, so that the neck takes part and
+                      the background doesn't.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from inversefacenet.camera import Placement, project
-from inversefacenet.editing import picture_kernels as kernels
+from inversefacenet.editing import field_kernels
 from inversefacenet.editing.appearance import Appearance
+from inversefacenet.editing.compositing import compose
+from inversefacenet.editing.matte_kernels import matte, nearest_of
 from inversefacenet.editing.mesh_kernels import distance_to_border
+from inversefacenet.editing.pull_push import pull_push
 from inversefacenet.editing.sampling_view import PhotoSamples
+from inversefacenet.editing.skin import neck_place, skin_likeness
 from inversefacenet.editing.surface import Recent, Surface
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.rasterizer import Fragments, rasterize
@@ -33,8 +38,10 @@ _MATTE_REACH: Final = 0.3
 _MATTE_RIM: Final = 0.07
 _MOTION_REACH: Final = 0.9
 _RIM_SLACK: Final = 0.015
+# How much of an edge counts for nothing where both sides have the skin's hue.
+_SKIN_EASE: Final = np.float32(0.75)
+_NECK_EASE: Final = np.float32(0.95)
 _MATTE_CONTRAST: Final = 0.3  # summed difference of the sRGB channels
-_HUE_SPREAD: Final = 0.025  # of the share that red and green have in a colour
 _STRETCH: Final = (0.12, 0.4)  # a surface that was seen at so small a share of its new size is filled
 _BORDER: Final = (30.0, 45.0)  # millimetres from the mesh's border between which the face proper begins
 _STILL: Final = 0.02  # frame pixels
@@ -118,10 +125,10 @@ class Frame:
             smooth: Keep moved detail sharp, at some cost.
         """
         field = self.field(surface, appearance)
-        return kernels.compose(self.picture, field, field.shape[1] / self.picture.shape[1], smooth)
+        return compose(self.picture, field, field.shape[1] / self.picture.shape[1], smooth)
 
     def field(self, surface: Surface, appearance: Appearance) -> Field:
-        """Return where each pixel's colour comes from and what becomes of it (`picture_kernels`)."""
+        """Return where each pixel's colour comes from and what becomes of it (`field_kernels`)."""
         model, present = self.subject.model, self.subject.surface
         moved = surface is not present
         fragments = self._fragments(surface)
@@ -129,7 +136,7 @@ class Frame:
         hidden, border = self._hidden(surface)[:, None], self.subject.border[:, None]
         parts = [place, appearance.ratio, hidden * (1 - border), appearance.fill, hidden * border]
         attributes = np.concatenate(parts, axis=1)
-        field, mask = kernels.gather(
+        field, mask = field_kernels.gather(
             fragments.triangle,
             fragments.barycentric,
             model.triangles,
@@ -139,12 +146,14 @@ class Frame:
             self._mouth_seen,
             moved,
         )
-        values, weights = kernels.rim_values(field, mask, self._outwards, moved, _RIM_SLACK * self._size)
+        values, weights = field_kernels.rim_values(
+            field, mask, self._outwards, moved, _RIM_SLACK * self._size
+        )
         share = np.zeros(weights.shape, np.float32)
         if moved:
             share = self._motion_share(mask, values, weights)
-        around = kernels.pull_push(values, weights)
-        kernels.complete(field, mask, around, share, self._matte, moved)
+        around = pull_push(values, weights)
+        field_kernels.complete(field, mask, around, share, self._matte, moved)
         return field
 
     def _fragments(self, surface: Surface) -> Fragments:
@@ -178,7 +187,7 @@ class Frame:
         It falls to nothing with the distance from the face, and just before the frame's border, beyond which
         there is nothing that could move in.
         """
-        vectors = kernels.nearest_of(kernels.coarse_mask(mask))
+        vectors = nearest_of(field_kernels.coarse_mask(mask))
         distance = 2 * np.sqrt(np.einsum("ijc,ijc->ij", vectors, vectors))
         left = np.clip(1 - distance / (_MOTION_REACH * self._size), 0, 1)
         share = left * left * (3 - 2 * left)
@@ -194,7 +203,7 @@ class Frame:
 
     @cached_property
     def _outwards(self) -> Float32[np.ndarray, "height width 2"]:
-        return kernels.nearest_of(~self._fragments(self.subject.surface).mask)
+        return nearest_of(~self._fragments(self.subject.surface).mask)
 
     @cached_property
     def _mouth_seen(self) -> Float32[np.ndarray, "height width"]:
@@ -212,22 +221,12 @@ class Frame:
         deep = np.einsum("ijc,ijc->ij", inwards, inwards) > (_MATTE_RIM * self._size) ** 2
         core = deep & mask if (deep & mask).any() else mask
         picture = self._small.astype(np.float32) / 255
-        likeness = skin_likeness(picture, core)
-        return kernels.matte(picture, core, mask, likeness, _MATTE_REACH * self._size, _MATTE_CONTRAST)
+        neck = self._neck()
+        likeness = skin_likeness(picture, core, neck)
+        ease = _SKIN_EASE + (_NECK_EASE - _SKIN_EASE) * neck
+        return matte(picture, core, mask, likeness, ease, _MATTE_REACH * self._size, _MATTE_CONTRAST)
 
-
-def skin_likeness(
-    picture: Float32[np.ndarray, "height width 3"], core: Bool[np.ndarray, "height width"]
-) -> Float32[np.ndarray, "height width"]:
-    """Return how much each pixel's hue is that of the face's own skin, 0 to 1.
-
-    Args:
-        picture: The photo, sRGB in [0, 1].
-        core: Pixels of the face.
-    """
-    total = np.maximum(picture.sum(axis=2), np.float32(0.1))
-    hue = picture[..., :2] / total[..., None]
-    middle = np.median(hue[core], axis=0)
-    spread = np.maximum(np.median(np.abs(hue[core] - middle), axis=0) * 2, np.float32(_HUE_SPREAD))
-    distance = np.square((hue - middle) / spread).sum(axis=2)
-    return np.exp(-distance / 2).astype(np.float32)
+    def _neck(self) -> Float32[np.ndarray, "height width"]:
+        surface = self.subject.surface
+        points = self.placement.apply(surface.screen[self.subject.model.landmarks, :2])
+        return neck_place(points, surface.rotation, self._size, self._shape)

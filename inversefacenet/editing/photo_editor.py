@@ -17,7 +17,7 @@ from inversefacenet.editing.edits import Edit
 from inversefacenet.editing.frame import Frame, Subject, near_border
 from inversefacenet.editing.registration import register
 from inversefacenet.editing.sampling_view import sample_photo
-from inversefacenet.editing.spec import apply_edits
+from inversefacenet.editing.sequence import apply_edits
 from inversefacenet.editing.surface import Recent, Surface, Surfaces
 from inversefacenet.errors import ImageError
 from inversefacenet.parameters import Parameters
@@ -45,9 +45,11 @@ class PhotoEditor:
             reconstruction: The face; the better it fits (`Reconstructor.refine`), the better the edits.
 
         Raises:
-            ImageError: If the face doesn't lie in this photo.
+            ImageError: If the photo has another size than the one that was reconstructed, or the face doesn't
+                lie in it.
             LandmarkError: If its parameters lead to no finite face.
         """
+        reconstruction.check_photo(image)
         self.image = image
         self.reconstruction = reconstruction
         model = reconstruction.model

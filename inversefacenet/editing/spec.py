@@ -4,7 +4,7 @@ Convention:
     Values out of range are refused, not clamped: strengths and shares 0 to 1, ambient 0 to 1, light
     coefficients -20 to 20, directions' parts -1000 to 1000 and not all 0, colours 0 to 10, yaw and pitch ±60
     degrees, roll ±180, rig units 0 to 1.5 (-1.5 to 1.5 if relative), expression coefficients ±12, identity
-    and skin shifts ±6, tone ±3. What several edits add up to is clamped (`edits`).
+    and skin shifts ±6, tone ±3. What several edits add up to is clamped (`edits`, `sequence`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from inversefacenet.editing.edits import (
 )
 from inversefacenet.editing.fields import Fields, quoted
 from inversefacenet.editing.lights import LIGHTS
+from inversefacenet.editing.sequence import LARGEST_UNIT
 from inversefacenet.errors import EditError
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.parameters import Parameters
@@ -35,7 +36,6 @@ from inversefacenet.parameters import Parameters
 MOST_EDITS: Final = 64
 LARGEST_TURN: Final = 60.0
 LARGEST_ROLL: Final = 180.0
-LARGEST_UNIT: Final = 1.5
 LARGEST_EXPRESSION: Final = 12.0
 LARGEST_SHIFT: Final = 6.0
 LARGEST_TONE: Final = 3.0
@@ -86,13 +86,6 @@ def parse_edits(
 def edits_to_data(edits: Sequence[Edit]) -> list[dict[str, Any]]:
     """Return the plain form of edits, which `parse_edits` reads back to equal ones."""
     return [edit.data() for edit in edits]
-
-
-def apply_edits(model: MorphableModel, parameters: Parameters, edits: Sequence[Edit]) -> Parameters:
-    """Apply edits in order to a face's parameters."""
-    for edit in edits:
-        parameters = edit.apply(model, parameters)
-    return parameters
 
 
 def _parse(index: int, values: object, reader: _Reader) -> Edit:
@@ -178,8 +171,7 @@ def _expression(fields: Fields, reader: _Reader) -> Edit:
     weights = []
     for name, weight in fields.table("units").items():
         if name not in reader.model.unit_names:
-            known = ", ".join(reader.model.unit_names) or "none at all"
-            fields.refuse(f"'units' has no unit {quoted(name)}: this model knows {known}.")
+            fields.unknown("'units' has no unit", name, reader.model.unit_names, "this model knows")
         weights.append((name, fields.checked(f"units.{name}", weight, low, LARGEST_UNIT)))
     return Expression(tuple(weights), relative, strength)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 
 from inversefacenet.camera import CAMERA_DISTANCE, Placement, rotation_matrix
+from inversefacenet.editing.mesh_kernels import neighbours_of, smoothed
 from inversefacenet.errors import LandmarkError
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.parameters import Parameters
@@ -19,6 +20,7 @@ from inversefacenet.rasterizer import vertex_normals
 from inversefacenet.rendering import screen_points
 
 _KEPT: Final = 4
+_FOLD_SMOOTHINGS: Final = 20
 Kept = TypeVar("Kept")
 
 
@@ -49,12 +51,15 @@ class Surface:
     Attributes:
         vertices: In camera axes, millimetres.
         normals: Unit normals in camera axes.
+        lit_normals: The same for shading: what an expression folds is smooth.
+            The photo shows its own folds; the mesh's lie beside them, and would be seen as wedges of light.
         rotation: Model space to camera axes.
         screen: The photo's continuous pixels and inverse depth (`rasterizer`).
     """
 
     vertices: Float32[np.ndarray, "vertices 3"]
     normals: Float32[np.ndarray, "vertices 3"]
+    lit_normals: Float32[np.ndarray, "vertices 3"]
     rotation: Float32[np.ndarray, "3 3"]
     screen: Float32[np.ndarray, "vertices 3"]
 
@@ -66,6 +71,12 @@ class Surface:
         return np.einsum("vc,vc->v", towards, self.normals)
 
 
+@lru_cache(maxsize=2)
+def links_of(model: MorphableModel) -> tuple[Int32[np.ndarray, "starts"], Int32[np.ndarray, "links"]]:
+    """Return what joins a face model's vertices (`mesh_kernels.neighbours_of`)."""
+    return neighbours_of(model.triangles, model.vertex_count)
+
+
 class Surfaces:
     """Makes surfaces, and remembers what they are made of: a slider moves one group at a time."""
 
@@ -74,6 +85,7 @@ class Surfaces:
         self.model = model
         self.placement = placement
         self._shapes, self._surfaces, self._reflectances = Recent(), Recent(), Recent()
+        self._resting, self._folds = Recent(), Recent()
 
     def of(self, parameters: Parameters) -> Surface:
         """Return a face's surface.
@@ -91,11 +103,24 @@ class Surfaces:
 
     def _make(self, parameters: Parameters) -> Surface:
         directions, count = self.model.geometry_directions, len(parameters.shape)
-        shape = self._shapes.get(parameters.shape.tobytes(), lambda: parameters.shape @ directions[:count])
+        key = parameters.shape.tobytes()
+        shape = self._shapes.get(key, lambda: parameters.shape @ directions[:count])
         offsets = (shape + parameters.expression @ directions[count:]).reshape(-1, 3)
         rotation = rotation_matrix(parameters.rotation).astype(np.float32)
-        vertices = (self.model.mean_geometry + offsets) @ rotation.T
+        geometry = self.model.mean_geometry + offsets
+        vertices = geometry @ rotation.T
         screen = screen_points(vertices, self.placement)
         if not (np.isfinite(screen).all() and (screen[:, 2] > 0).all()):
             raise LandmarkError("The parameters are so large that they lead to no finite face.")
-        return Surface(vertices, vertex_normals(vertices, self.model.triangles), rotation, screen)
+        triangles = self.model.triangles
+
+        def unfolded() -> Float32[np.ndarray, "vertices 3"]:
+            resting = self._resting.get(
+                key, lambda: vertex_normals(self.model.mean_geometry + shape.reshape(-1, 3), triangles)
+            )
+            folds = vertex_normals(geometry, triangles) - resting
+            lit = resting + smoothed(folds, *links_of(self.model), _FOLD_SMOOTHINGS)
+            return lit / np.maximum(np.sqrt(np.einsum("vc,vc->v", lit, lit))[:, None], np.float32(1e-6))
+
+        lit = self._folds.get((key, parameters.expression.tobytes()), unfolded)
+        return Surface(vertices, vertex_normals(vertices, triangles), lit @ rotation.T, rotation, screen)

@@ -32,7 +32,7 @@ def read_hdf5(
         import h5py
     except ImportError as error:
         raise MissingDependencyError(
-            "Reading .h5 files needs h5py, which is not installed: pip install 'inversefacenet[importers]'"
+            "Reading .h5 files needs h5py, which is not installed", extra="importers"
         ) from error
     if not path.is_file():
         raise FaceModelError(f"{path.name} can't be read: there is no such file.")

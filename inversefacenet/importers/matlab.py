@@ -24,7 +24,7 @@ def read_mat(path: Path) -> dict[str, np.ndarray]:
         from scipy.io import loadmat
     except ImportError as error:
         raise MissingDependencyError(
-            "Reading .mat files needs scipy, which is not installed: pip install 'inversefacenet[importers]'"
+            "Reading .mat files needs scipy, which is not installed", extra="importers"
         ) from error
     try:
         with path.open("rb") as stream:

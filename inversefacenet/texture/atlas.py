@@ -22,7 +22,7 @@ from importlib import resources
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from inversefacenet.errors import FaceModelError
+from inversefacenet.errors import ExportError, FaceModelError
 from inversefacenet.morphable_model import MorphableModel
 
 ATLAS_FORMAT = 1
@@ -95,11 +95,12 @@ def load_atlas(model: MorphableModel) -> FaceAtlas:
     """Return the texture atlas of a face model.
 
     Raises:
-        FaceModelError: If there is none for the model's mesh, or the shipped one is missing or damaged.
+        ExportError: If there is none for the model's mesh.
+        FaceModelError: If the shipped one is missing or damaged.
     """
     atlas = _shipped()
     if mesh_digest(model.triangles) != atlas.mesh_digest:
-        raise FaceModelError(
+        raise ExportError(
             f"There is no texture atlas for the face model '{model.name}', only for the one that ships with "
             "this package: write its meshes with colours='shaded' or colours='reflectance'."
         )

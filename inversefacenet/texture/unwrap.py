@@ -85,10 +85,11 @@ def unwrap_photo(
         size: Texels on a side, 256 to 4096.
 
     Raises:
-        ExportError: If the size is out of range.
-        FaceModelError: If there is no atlas for the reconstruction's face model.
+        ExportError: If the size is out of range, or there is no atlas for the reconstruction's face model.
+        ImageError: If the photo has another size than the one that was reconstructed.
     """
     check_texture_size(size)
+    reconstruction.check_photo(image)
     unwrapping = _Unwrapping.of(image, reconstruction, size)
     picture = np.empty((size, size, 3), np.uint8)
     source = np.empty((size, size), np.uint8)

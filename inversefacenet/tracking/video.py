@@ -149,9 +149,9 @@ def open_video(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         VideoError: If it can't be read, is no video, or its frames are too large.
         MissingDependencyError: If PyAV isn't installed.
     """
-    av = _import_av()
     path = Path(path)
     with ExitStack() as stack:
+        # The file first: whoever mistyped its name needn't install anything to hear of it.
         try:
             file = stack.enter_context(path.open("rb"))
             empty = os.fstat(file.fileno()).st_size == 0
@@ -159,6 +159,7 @@ def open_video(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
             raise VideoError(f"{path}: can't be read: {error.strerror or error}.") from error
         if empty:
             raise VideoError(f"{path}: the file is empty (0 bytes).")
+        av = _import_av()
         try:
             container = stack.enter_context(av.open(file, options=dict(_OPENING)))
         except (av.FFmpegError, ValueError, OSError) as error:
@@ -268,7 +269,5 @@ def _import_av() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise MissingDependencyError(
-            "Videos need PyAV, which is not installed: pip install 'inversefacenet[video]'"
-        ) from error
+        raise MissingDependencyError("Videos need PyAV, which is not installed", extra="video") from error
     return av

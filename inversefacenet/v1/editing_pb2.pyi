@@ -102,7 +102,9 @@ class EditRequest(_message.Message):
 
     @_builtins.property
     def edits(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
-        """The edits in their order, each an object as in `POST /v1/edits`, such as {"edit": "relight", "light": "left"}."""
+        """The edits in their order, each an object as in `POST /v1/edits`, such as {"edit": "relight", "light": "left"}.
+        There are 1 to 64 of them, and together they have at most 256 KiB.
+        """
 
     @_builtins.property
     def others(self) -> _containers.MessageMap[_builtins.str, Global___OtherFace]:
@@ -146,7 +148,7 @@ class OtherFace(_message.Message):
     """The address of such a photo."""
     @_builtins.property
     def parameters(self) -> _parameters_pb2.FaceParameters:
-        """The parameters."""
+        """The parameters, each -1000000 to 1000000."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 
 from inversefacenet.camera import CAMERA_DISTANCE
 from inversefacenet.confidence import quality_block
-from inversefacenet.errors import FaceModelError, InputError
+from inversefacenet.errors import ExportError, InputError
 from inversefacenet.image import encode_png
 from inversefacenet.stages import stage
 from services.gateway.jobs import Output
@@ -196,7 +196,7 @@ def _mesh(
     with stage("encode"):
         try:
             mesh = mesh_of(reconstruction, output.mesh_space, output.mesh_colours, image, output.texture_size)
-        except FaceModelError as error:
+        except ExportError as error:
             # A model that its operator has imported; the project's own has an atlas.
             raise InputError(
                 "This service's face model has no places for a texture: ask for other mesh_colours."

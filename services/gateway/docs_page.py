@@ -35,7 +35,7 @@ def swagger_files() -> Path:
     # Found, not imported: only its files are wanted.
     spec = find_spec("fastapi_offline")
     if spec is None or spec.origin is None:
-        raise MissingDependencyError("Packages are missing: pip install 'inversefacenet[service]'.")
+        raise MissingDependencyError("Packages of the service are not installed", extra="service")
     return Path(spec.origin).parent / "static"
 
 

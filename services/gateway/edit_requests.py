@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from inversefacenet.parameters import Parameters
 from services.gateway.body import OTHER_PREFIX, BodyKind, kind_of, read_bytes, read_form, read_json
 from services.gateway.calls import Call, check_query
-from services.gateway.edit_schemas import LONGEST_OTHER, MOST_OTHERS, EditBody, EditParameters, OtherFace
+from services.gateway.edit_schemas import (
+    LONGEST_OTHER,
+    MOST_OTHERS,
+    EditBody,
+    EditParameters,
+    OtherFace,
+    some_edits,
+)
 from services.gateway.jobs import EditJob, Output, PhotoJob
 from services.gateway.negotiation import Offer
 from services.gateway.parameter_input import lendable, parameters_of
@@ -76,7 +83,11 @@ async def read_edit(call: Call, query: EditParameters) -> EditRequest:
 
 
 def edit_job(call: Call, request: EditRequest, offer: Offer) -> EditJob:
-    """Return what a worker is to do, as far as it is known before photos sent by URL are fetched."""
+    """Return what a worker is to do, as far as it is known before photos sent by URL are fetched.
+
+    Raises:
+        EditError: If nothing is to be changed.
+    """
     options = request.options
     output = Output(form=offer.form, picture_format=offer.picture_format or options.picture_format)
     job = plain_job(call, options, request.photo, output)
@@ -84,7 +95,7 @@ def edit_job(call: Call, request: EditRequest, offer: Offer) -> EditJob:
     others = options.model_copy(update={"faces": "largest", "minimum_size": 0.0})
     return EditJob(
         job,
-        tuple(options.edits),
+        some_edits(options.edits),
         {
             name: plain_job(call, others, other, output) if isinstance(other, Photo) else other
             for name, other in request.others.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -14,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from inversefacenet.errors import EditError
 from services.gateway.landmark_input import LANDMARKS_HELP, Landmarks, LandmarksText
 from services.gateway.parameter_input import PARAMETER_SCHEMAS, PARAMETERS_HELP
 from services.gateway.request_schemas import FaceOptions, PhotoSource
@@ -32,8 +34,8 @@ MOST_OTHERS: Final = 4
 LONGEST_OTHER: Final = 64
 
 _EDITS_HELP: Final = (
-    "What to change, in this order; each is an object whose `edit` says which kind it is. The description of "
-    "this address lists them."
+    "What to change, in this order, at least one; each is an object whose `edit` says which kind it is. The "
+    "description of this address lists them."
 )
 _OTHERS_HELP: Final = (
     f"Faces that edits take something from, by the names that the edits call them; {MOST_OTHERS} at most."
@@ -74,6 +76,20 @@ Others = Annotated[
     Field(max_length=MOST_OTHERS),
 ]
 Read = TypeVar("Read")
+
+
+def some_edits(edits: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return the edits of a request.
+
+    Raises:
+        EditError: If there is none: they were forgotten, most likely.
+    """
+    if not edits:
+        raise EditError(
+            "Nothing is to be changed: 'edits' needs at least one edit, such as "
+            '{"edit": "relight", "light": "left"}.'
+        )
+    return tuple(edits)
 
 
 def _from_text(value: object, kind: TypeAdapter[Read]) -> Read:

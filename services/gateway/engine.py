@@ -107,7 +107,7 @@ class Engine:
                     "version": remote.version,
                     "digest": remote.digest,
                     "backend": remote.name,
-                    "confidence_calibrated": ConfidenceModel.load_default().calibrated_for(
+                    "confidence_calibrated": ConfidenceModel.for_network(remote.digest).calibrated_for(
                         remote.digest, model.face_model.digest
                     ),
                 }

@@ -15,7 +15,7 @@ from inversefacenet.parameters import Parameters
 from inversefacenet.v1 import editing_pb2
 from services.gateway.context import current_request_id
 from services.gateway.deadline import Deadline
-from services.gateway.edit_schemas import LONGEST_OTHER, MOST_EDITS, MOST_OTHERS
+from services.gateway.edit_schemas import LONGEST_OTHER, MOST_EDITS, MOST_OTHERS, some_edits
 from services.gateway.errors import InputDisabledError
 from services.gateway.gateway import Gateway
 from services.gateway.grpc_photos import with_photo
@@ -53,7 +53,7 @@ def understood_edit(gateway: Gateway, request: editing_pb2.EditRequest) -> tuple
     Raises:
         FieldError: If a field is wrong, or there is no photo.
         ParameterError: If the parameters of another face can't be used.
-        EditError: If an edit holds a number that isn't finite.
+        EditError: If there is no edit, or one holds a number that isn't finite.
         InputDisabledError: If there is an address, and photos are not fetched here.
     """
     if request.WhichOneof("photo") is None:
@@ -85,7 +85,7 @@ def understood_edit(gateway: Gateway, request: editing_pb2.EditRequest) -> tuple
             addresses[name] = other.url
     if addresses and gateway.fetcher is None:
         raise InputDisabledError("Photos are not fetched from addresses here: send the photo as `content`.")
-    edits = tuple(_plain(index, edit) for index, edit in enumerate(request.edits))
+    edits = some_edits([_plain(index, edit) for index, edit in enumerate(request.edits)])
     return EditJob(photo, edits, others), addresses
 
 

@@ -330,7 +330,7 @@ def model_info(backend: InferenceBackend, face_model: MorphableModel, version: s
     """Name the network and the face model that answer."""
     from inversefacenet.confidence import ConfidenceModel
 
-    calibrated = ConfidenceModel.load_default().calibrated_for(backend.digest, face_model.digest)
+    calibrated = ConfidenceModel.for_network(backend.digest).calibrated_for(backend.digest, face_model.digest)
     return ModelInfo(
         name=MODEL_NAME,
         version=version,

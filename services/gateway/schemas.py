@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inversefacenet.confidence import FAILED_BELOW, GOOD_FROM
+from inversefacenet.verdicts import FAILED_BELOW, GOOD_FROM
 
 Vector3 = Annotated[list[float], Field(min_length=3, max_length=3)]
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from inversefacenet.networks import NETWORKS, network_path
 from services.gateway.access import ApiKeys
 
 PREFIX = "IFN_"
@@ -83,7 +84,8 @@ class Settings(BaseSettings):
         description="Where the network runs: `onnx` inside the service, `triton` on a Triton server.",
     )
     model_path: Path | None = Field(
-        default=None, description="ONNX file of the network; empty means the one that comes with the project."
+        default=None,
+        description="The network: `fast`, `reference` (the paper's AlexNet) or an ONNX file; empty: `fast`.",
     )
     face_model_path: Path | None = Field(
         default=None,
@@ -248,6 +250,11 @@ class Settings(BaseSettings):
             return json.loads(value)
         except ValueError:
             raise ValueError("it is no JSON: see `python -m services.gateway.access`") from None
+
+    @field_validator("model_path")
+    @classmethod
+    def _network_by_name(cls, value: Path | None) -> Path | None:
+        return network_path(value) if value is not None and str(value) in NETWORKS else value
 
     @field_validator("model_path", "face_model_path")
     @classmethod

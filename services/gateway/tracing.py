@@ -62,8 +62,8 @@ class Tracing:
             from services.gateway.tracing_otlp import OtlpTracing
         except ImportError as error:
             raise MissingDependencyError(
-                "Traces need OpenTelemetry: pip install 'inversefacenet[tracing]', or leave "
-                "IFN_OTLP_ENDPOINT empty."
+                "Traces need OpenTelemetry, which is not installed: leave IFN_OTLP_ENDPOINT empty, or do",
+                extra="tracing",
             ) from error
         return OtlpTracing(endpoint, service_version)
 

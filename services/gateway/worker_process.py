@@ -80,19 +80,19 @@ def load_pipeline(options: WorkerOptions) -> Pipeline:
     Raises:
         InverseFaceNetError: If a part is missing or damaged.
     """
-    from inversefacenet.backends.onnx import OnnxBackend, default_model_path
+    from inversefacenet.backends.onnx import OnnxBackend
     from inversefacenet.landmarks import FaceDetector
     from inversefacenet.morphable_model import MorphableModel
+    from inversefacenet.networks import network_path, version_of
     from inversefacenet.reconstruction import Reconstructor
     from services.gateway.warm_up import warm_up
 
     backend: InferenceBackend = NoBackend()
     version = ""
     if options.embedded:
-        path = options.model_path or default_model_path()
+        path = network_path(options.model_path)
         backend = OnnxBackend(path, threads=options.threads)
-        # In a model repository the file's folder is its version.
-        version = path.parent.name if path.parent.name.isdecimal() else ""
+        version = version_of(path)
     detector = FaceDetector(minimum_size=options.minimum_face, predictor=options.landmarks)
     detector.load()
     face_model = MorphableModel.load(options.face_model_path) if options.face_model_path else None

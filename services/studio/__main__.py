@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -75,8 +77,19 @@ def _serve(app: Any, listener: socket.socket, settings: Settings) -> int:
     )
     address = f"{scheme}://{settings.host}:{listener.getsockname()[1]}/"
     logger.info("loading; then the studio is at %s", address)
-    server.run(sockets=[listener])
+    # uvicorn sends itself the signal that ended it once more: a process that was told to stop and did so in
+    # order would end as one that was killed.
+    before = {number: signal.signal(number, _ended) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run(sockets=[listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0 if server.started else 1
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    """Leave a signal at that."""
 
 
 def _listen(host: str, port: int) -> socket.socket:

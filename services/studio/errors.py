@@ -12,6 +12,13 @@ class InvalidRequestError(InputError):
     http_status = 422
 
 
+class PhotoFormError(InputError):
+    """A photo came inside a form; its bytes alone are read here."""
+
+    slug = "unsupported-form"
+    http_status = 415
+
+
 class BodyTooLargeError(InputError):
     """The request's body is larger than the limit; the rest of it was not read."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from inversefacenet.colour import to_uint8
-from inversefacenet.errors import FaceModelError
+from inversefacenet.errors import ExportError
 from inversefacenet.image import encode_jpeg
 from inversefacenet.morphable_model import MorphableModel
 from inversefacenet.parameters import Parameters
@@ -30,7 +30,7 @@ def atlas_of(model: MorphableModel) -> FaceAtlas | None:
     """Return the texture atlas of a face model; None where it has none."""
     try:
         return load_atlas(model)
-    except FaceModelError:
+    except ExportError:
         return None
 
 
@@ -65,7 +65,7 @@ def texture_bytes(portrait: Portrait) -> bytes:
     """Return the photo laid out on the texture atlas, as JPEG.
 
     Raises:
-        FaceModelError: If the face model has no atlas.
+        ExportError: If the face model has no atlas.
     """
     texture = unwrap_photo(portrait.image, portrait.reconstruction, _TEXTURE_SIZE)
     return encode_jpeg(texture.image, _TEXTURE_QUALITY)

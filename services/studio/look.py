@@ -14,6 +14,8 @@ from inversefacenet.parameters import Parameters
 
 SMALLEST_PREVIEW: Final = 128
 LARGEST_PREVIEW: Final = 1024
+MOST_STEPS: Final = 30
+"""Most steps of the optimiser that can be asked for."""
 
 # What a spec may hold of shape and light (`inversefacenet.editing.spec`).
 _LARGEST_SHIFT: Final = 6.0
@@ -31,7 +33,7 @@ class Look(BaseModel):
             2 a caricature.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     edits: list[dict[str, Any]] = Field(default_factory=list, max_length=64)
     brightness: Annotated[float, Field(ge=0.1, le=4, allow_inf_nan=False)] = 1.0
@@ -65,7 +67,7 @@ class PictureRequest(BaseModel):
         number: Counts a page's requests: one that still waits when a later one comes is dropped.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     look: Look = Field(default_factory=Look)
     size: int = Field(default=512, ge=SMALLEST_PREVIEW, le=LARGEST_PREVIEW)
@@ -76,19 +78,24 @@ class PictureRequest(BaseModel):
 class LookRequest(BaseModel):
     """A look alone, where nothing else is asked for."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     look: Look = Field(default_factory=Look)
     number: int = Field(default=0, ge=0, le=2**53)
 
 
 class FaceRequest(BaseModel):
-    """Which face of the photo, and how many steps the optimiser may take to fit it more closely."""
+    """Which face of the photo, and how it is fitted.
 
-    model_config = ConfigDict(extra="forbid")
+    Attributes:
+        face: Its number, from 0.
+        refine: Most steps of the optimiser; 0 for the network's own answer. By default the studio's setting.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     face: int = Field(default=0, ge=0, le=1000)
-    refine: int = Field(default=0, ge=0, le=30)
+    refine: int | None = Field(default=None, ge=0, le=MOST_STEPS)
 
 
 def _caricature(parameters: Parameters, share: float) -> Identity:

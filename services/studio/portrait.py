@@ -138,9 +138,23 @@ class Portrait:
 
 
 def open_portrait(
-    reconstructor: Reconstructor, data: bytes, *, max_bytes: int, max_pixels: int, max_faces: int
+    reconstructor: Reconstructor,
+    data: bytes,
+    *,
+    max_bytes: int,
+    max_pixels: int,
+    max_faces: int,
+    refine: int = 0,
 ) -> Portrait:
     """Read a photo, find its faces and reconstruct the largest.
+
+    Args:
+        reconstructor: What finds faces and parameters.
+        data: The photo's file.
+        max_bytes: Largest file.
+        max_pixels: Largest photo.
+        max_faces: So many faces are found at most.
+        refine: Most steps of the optimiser; 0 for the network's own answer.
 
     Raises:
         ImageError: If it is no photo or too large.
@@ -149,11 +163,11 @@ def open_portrait(
     """
     image = decode_photo(data, max_bytes=max_bytes, max_pixels=max_pixels)
     found = tuple(reconstructor.find(image, "all", limit=max_faces))
-    return _reconstructed(reconstructor, image, found, 0)
+    return _reconstructed(reconstructor, image, found, 0, refine)
 
 
 def choose_face(reconstructor: Reconstructor, portrait: Portrait, face: int, refine: int) -> Portrait:
-    """Return the same photo with another of its faces, or with the same fitted more closely.
+    """Return the same photo with one of its faces reconstructed anew: another, or fitted in another way.
 
     Args:
         reconstructor: What finds parameters.
@@ -168,14 +182,7 @@ def choose_face(reconstructor: Reconstructor, portrait: Portrait, face: int, ref
         raise InputError(
             f"The photo has {len(portrait.found)} faces, counted from 0: there is no face {face}."
         )
-    chosen = portrait
-    if face != portrait.chosen or not refine:
-        chosen = _reconstructed(reconstructor, portrait.image, portrait.found, face)
-    if refine:
-        better = reconstructor.refine(chosen.reconstruction, refine)
-        chosen = replace(
-            chosen, reconstruction=better, editor=_prepared(portrait.image, better), turn=threading.Lock()
-        )
+    chosen = _reconstructed(reconstructor, portrait.image, portrait.found, face, refine)
     return replace(chosen, others=portrait.others)
 
 
@@ -184,9 +191,12 @@ def _reconstructed(
     image: UInt8[np.ndarray, "height width 3"],
     found: tuple[FoundFace, ...],
     chosen: int,
+    refine: int,
 ) -> Portrait:
     one = [found[chosen]]
     (reconstruction,) = reconstructor.finish(one, reconstructor.infer(one))
+    if refine:
+        reconstruction = reconstructor.refine(reconstruction, refine)
     return Portrait(image, found, chosen, reconstruction, _prepared(image, reconstruction))
 
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from services.studio.anatomy import PARTS, part_picture
 from services.studio.bodies import read_body, read_json
 from services.studio.downloads import MEDIA_TYPES, download
+from services.studio.errors import PhotoFormError
 from services.studio.head import head_bytes, texture_bytes
 from services.studio.look import FaceRequest, LookRequest, PictureRequest
 from services.studio.pages import demo_photo
@@ -81,8 +82,9 @@ async def face(request: Request, name: str) -> dict[str, Any]:
     studio = _studio(request)
     session = studio.sessions.get(name)
     wanted = await read_json(request, FaceRequest, studio.settings.body_timeout)
+    steps = studio.settings.refine if wanted.refine is None else wanted.refine
     session.portrait = await studio.photos.run(
-        partial(choose_face, studio.reconstructor, session.portrait, wanted.face, wanted.refine)
+        partial(choose_face, studio.reconstructor, session.portrait, wanted.face, steps)
     )
     return _answer(session)
 
@@ -190,6 +192,11 @@ async def forget(request: Request, name: str) -> Response:
 
 async def _read_photo(studio: Studio, request: Request) -> Portrait:
     settings = studio.settings
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind.startswith("multipart/"):
+        raise PhotoFormError(
+            "The studio reads a photo as the body itself, not as a form: curl --data-binary @photo.jpg ..."
+        )
     data = await read_body(request, settings.max_body_bytes, settings.body_timeout)
     return await studio.photos.run(
         partial(
@@ -199,5 +206,6 @@ async def _read_photo(studio: Studio, request: Request) -> Portrait:
             max_bytes=settings.max_body_bytes,
             max_pixels=settings.max_pixels,
             max_faces=settings.max_faces,
+            refine=settings.refine,
         )
     )

@@ -10,6 +10,8 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inversefacenet.networks import NETWORKS, network_path
+
 PREFIX = "IFN_STUDIO_"
 
 _FILES = ("tls_certificate", "tls_key", "model_path", "face_model_path")
@@ -70,7 +72,8 @@ class Settings(BaseSettings):
     )
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key.")
     model_path: Path | None = Field(
-        default=None, description="ONNX file of the network; empty means the one that comes with the project."
+        default=None,
+        description="The network: `fast`, `reference` (the paper's AlexNet) or an ONNX file; empty: `fast`.",
     )
     face_model_path: Path | None = Field(
         default=None,
@@ -103,6 +106,13 @@ class Settings(BaseSettings):
     session_idle: float = Field(
         default=900.0, gt=0, le=86_400, description="Seconds after which an unused photo is forgotten."
     )
+    refine: int = Field(
+        default=12,
+        ge=0,
+        le=30,
+        description="Most steps by which a face is fitted more closely as its photo comes, some 0.1 s each; "
+        "0 leaves the network's own answer.",
+    )
     max_faces: int = Field(default=8, ge=1, le=64, description="Faces of a photo to choose from.")
     max_body_bytes: int = Field(
         default=24 * 1024 * 1024,
@@ -127,6 +137,11 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("model_path")
+    @classmethod
+    def _network_by_name(cls, value: Path | None) -> Path | None:
+        return network_path(value) if value is not None and str(value) in NETWORKS else value
 
     @property
     def loopback(self) -> bool:

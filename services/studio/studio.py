@@ -140,7 +140,9 @@ def warm_up(reconstructor: Reconstructor) -> None:
     from services.studio.look import Look
 
     data = demo_photo()
-    portrait = open_portrait(reconstructor, data, max_bytes=len(data), max_pixels=64_000_000, max_faces=1)
+    portrait = open_portrait(
+        reconstructor, data, max_bytes=len(data), max_pixels=64_000_000, max_faces=1, refine=1
+    )
     turned = Look(edits=[{"edit": "relight", "light": "left"}, {"edit": "pose", "yaw": 5}])
     for view in ("photo", "model"):
         portrait.picture(turned, 256, view)

@@ -1,6 +1,7 @@
 """The image's and Compose's files, as far as they can be held against the service without Docker."""
 
 import http.server
+import os
 import re
 import runpy
 import shutil
@@ -236,6 +237,33 @@ def test_the_default_command_names_what_the_image_holds():
     rendering = next(text for instruction, text in lines if "render_faces" in text)
     faces = rendering.split("render_faces ")[1].split()[0]
     assert f'"{faces}"' in command
+
+
+def start(folder, seed):
+    variables = {"SEED": str(seed), "NUMBA_CACHE_DIR": str(folder / "cache"), "PATH": os.environ["PATH"]}
+    return subprocess.run(
+        [DEPLOY / "start.sh", "echo", "started"], env=variables, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_image_starts_with_the_compiled_code_that_it_holds(tmp_path):
+    seed = tmp_path / "seed"
+    (seed / "package").mkdir(parents=True)
+    (seed / "package" / "function.nbc").write_text("code")
+    assert start(tmp_path, seed).stdout == "started\n"
+    assert (tmp_path / "cache" / "package" / "function.nbc").read_text() == "code"
+    (tmp_path / "cache" / "package" / "function.nbc").write_text("newer")
+    assert start(tmp_path, seed).stdout == "started\n"
+    assert (tmp_path / "cache" / "package" / "function.nbc").read_text() == "newer"
+
+
+def test_without_compiled_code_or_room_for_it_the_image_starts_all_the_same(tmp_path):
+    assert start(tmp_path, tmp_path / "none").stdout == "started\n"
+    seed = tmp_path / "seed"
+    seed.mkdir()
+    answer = start(tmp_path / "no" / "such" / "folder", seed)
+    assert answer.stdout == "started\n"
+    assert "can't be written" in answer.stderr
 
 
 # The health check, against servers of all kinds.

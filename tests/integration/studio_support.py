@@ -77,7 +77,8 @@ class FakeBackend:
 
 
 def settings(**values):
-    return Settings(_env_file=None, **values)
+    # The optimiser takes its time: a test that wants it says so.
+    return Settings(_env_file=None, **{"refine": 0, **values})
 
 
 @asynccontextmanager

@@ -101,7 +101,9 @@ def test_what_is_wrong_is_the_librarys_error(way, service):
         service.ask(way, "edit", PHOTO, [{"edit": "expression", "units": {"grin": 1}}])
     assert all(name in str(error.value) for name in face_model().unit_names)
     with pytest.raises(NoFaceError, match="The photo of 'a'"):
-        service.ask(way, "edit", PHOTO, [], others={"a": photo_bytes(colour=(0, 0, 0))})
+        service.ask(way, "edit", PHOTO, [{"edit": "neutral"}], others={"a": photo_bytes(colour=(0, 0, 0))})
+    with pytest.raises(EditError, match="Nothing is to be changed"):
+        service.ask(way, "edit", PHOTO, [])
     with pytest.raises(InputError, match="There is no option 'parts'"):
         service.ask(way, "edit", PHOTO, [], parts=["mesh"])
     with pytest.raises(InputError, match="picture_format can't be 'gif'"):
@@ -205,3 +207,18 @@ def test_a_photo_without_a_face_is_named_by_the_command(monkeypatch, tmp_path, c
 def test_nothing_heavy_is_loaded_for_a_client():
     with Client("http://127.0.0.1:1") as client, pytest.raises(InputError):
         client.edit(b"x", [], faces="some")
+
+
+def test_the_smallest_face_to_look_for_can_be_said(monkeypatch, tmp_path, capsys):
+    reconstructor = FakeReconstructor()
+    monkeypatch.setattr(reconstruct_command, "make_reconstructor", lambda *_: reconstructor)
+    photo = tmp_path / "me.png"
+    photo.write_bytes(PHOTO)
+    edit = ["edit", photo, "-o", tmp_path / "out.png", "--neutral"]
+    reconstruct = ["reconstruct", photo, "--output-dir", tmp_path, "--mesh", "none", "--no-geometry"]
+    for size, command in ((44, edit), (45, reconstruct)):
+        assert run(capsys, *command, "--minimum-size", size)[0] == 0
+        assert reconstructor.detector.asked["minimum_size"] == size
+        for wrong in ("0", "-1", "nan", "20000", "wide"):
+            with pytest.raises(SystemExit):
+                run(capsys, *command, f"--minimum-size={wrong}")

@@ -66,7 +66,7 @@ def test_what_the_caller_s_frames_raise_reaches_the_caller(service, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_options_are_checked_before_anything_is_sent(service, kind):
-    for wrong in ({"least_confidence": 1.5}, {"minimum_size": float("nan")}):
+    for wrong in ({"least_confidence": 1.5}, {"minimum_size": float("nan")}, {"minimum_size": 20_000}):
         with pytest.raises(InputError):
             track(service, kind, [], **wrong)
 

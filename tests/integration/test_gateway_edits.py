@@ -117,10 +117,13 @@ def test_an_answer_in_json_has_the_numbers_beside_the_picture(form, expected):
     serve(check)
 
 
-def test_without_edits_the_photo_comes_back():
+def test_a_request_without_edits_is_refused():
     async def check(client):
-        answer = await client.post(URL, json=body([]))
-        np.testing.assert_array_equal(pixels(answer.content), decode_photo(photo_bytes(160, 120)))
+        sent = [{"json": body([])}, {"files": {"photo": photo_bytes()}}]
+        sent.append({"content": photo_bytes(), "headers": PNG})
+        for request in sent:
+            problem = assert_problem(await client.post(URL, **request), 422, "invalid-edit")
+            assert problem.detail.startswith("Nothing is to be changed")
 
     serve(check)
 
@@ -304,12 +307,13 @@ def test_parameters_of_others_that_no_picture_can_be_made_of():
 
 def test_a_photo_without_a_face_is_named():
     async def check(client):
-        assert_problem(await client.post(URL, content=BLACK, headers=PNG), 422, "no-face")
+        asked = {"params": {"edits": json.dumps(EDITS)}}
+        assert_problem(await client.post(URL, content=BLACK, headers=PNG, **asked), 422, "no-face")
         files = {"photo": photo_bytes(), "others.friend": BLACK}
-        problem = assert_problem(await client.post(URL, files=files), 422, "no-face")
+        problem = assert_problem(await client.post(URL, files=files, **asked), 422, "no-face")
         assert problem.detail.startswith("The photo of 'friend': ")
         files["others.friend"] = b"words"
-        problem = assert_problem(await client.post(URL, files=files), 415, "unsupported-image")
+        problem = assert_problem(await client.post(URL, files=files, **asked), 415, "unsupported-image")
         assert problem.detail.startswith("The photo of 'friend': ")
 
     serve(check)
@@ -318,11 +322,12 @@ def test_a_photo_without_a_face_is_named():
 def test_limits_hold_for_all_photos():
     async def check(client):
         files = {"photo": photo_bytes(), "others.friend": photo_bytes(160, 120)}
-        assert_problem(await client.post(URL, files=files), 413, "image-too-large")
+        asked = {"params": {"edits": json.dumps(EDITS)}}
+        assert_problem(await client.post(URL, files=files, **asked), 413, "image-too-large")
         url = body(others={"friend": {"photo": {"url": "https://example.org/face.jpg"}}})
         url["photo"] = {"base64": encoded(photo_bytes())}
         assert_problem(await client.post(URL, json=url), 403, "url-input-disabled")
-        url = {"photo": {"url": "https://example.org/face.jpg"}, "edits": []}
+        url = {"photo": {"url": "https://example.org/face.jpg"}, "edits": EDITS}
         assert_problem(await client.post(URL, json=url), 403, "url-input-disabled")
         answer = await client.post(
             URL, files={"photo": photo_bytes()}, headers={"Accept": "model/gltf-binary"}
@@ -345,7 +350,7 @@ def test_photos_are_fetched_where_that_is_allowed(monkeypatch):
         sent = body(turn, others={"friend": {"photo": {"url": "https://example.org/friend.jpg"}}})
         answer = await client.post(URL, json=sent, headers={"Accept": "application/json"})
         assert answer.json()["faces"][0]["parameters"]["rotation"][0] == pytest.approx(0.2, abs=1e-5)
-        sent = {"photo": {"url": "https://example.org/me.jpg"}, "edits": []}
+        sent = {"photo": {"url": "https://example.org/me.jpg"}, "edits": EDITS}
         assert (await client.post(URL, json=sent)).status_code == 200
         assert fetched == ["https://example.org/friend.jpg", "https://example.org/me.jpg"]
 
@@ -366,12 +371,14 @@ def test_every_photo_is_charged():
 
     async def check(client):
         files = {"photo": photo_bytes(), "others.friend": photo_bytes()}
-        assert (await client.post(URL, files=files, headers=shown)).status_code == 200
-        assert_problem(await client.post(URL, files=files, headers=shown), 429, "quota-exceeded")
-        assert (await client.post(URL, files={"photo": photo_bytes()}, headers=shown)).status_code == 200
+        edits = {"edits": json.dumps(EDITS)}
+        assert (await client.post(URL, files=files, data=edits, headers=shown)).status_code == 200
+        assert_problem(await client.post(URL, files=files, data=edits, headers=shown), 429, "quota-exceeded")
+        alone = {"photo": photo_bytes()}
+        assert (await client.post(URL, files=alone, data=edits, headers=shown)).status_code == 200
         samples = (await client.get("/metrics")).text
         assert metric(samples, "inversefacenet_key_photos_total", key="tester") == 3
-        assert_problem(await client.post(URL, files=files), 401, "unauthenticated")
+        assert_problem(await client.post(URL, files=files, data=edits), 401, "unauthenticated")
         assert_problem(await client.get(f"{URL}/options"), 401, "unauthenticated")
 
     serve(check, api_keys=keys)

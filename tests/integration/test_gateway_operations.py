@@ -159,7 +159,7 @@ def test_counters_have_the_outcome_of_each_request():
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 def test_a_network_that_the_confidence_was_not_made_for_is_served_and_told(where, caplog):
-    shipped = ConfidenceModel.load_default()
+    shipped = ConfidenceModel.for_network("")
     assert shipped.face_model == face_model().digest
     warning = "the confidence in answers is not calibrated for this network"
 

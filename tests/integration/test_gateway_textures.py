@@ -19,7 +19,7 @@ from PIL import Image
 import inversefacenet.cli.reconstruct as reconstruct_command
 from inversefacenet.cli import main
 from inversefacenet.client.requests import render_job
-from inversefacenet.errors import FaceModelError, InputError
+from inversefacenet.errors import ExportError, InputError
 from inversefacenet.export import mesh_of, mesh_to_bytes
 from inversefacenet.image import decode_photo
 from inversefacenet.parameters import Parameters
@@ -125,7 +125,7 @@ def test_what_cannot_be_is_refused():
 
 def test_a_face_model_without_an_atlas_is_the_callers_to_know(monkeypatch):
     def fail(*_):
-        raise FaceModelError("No atlas at /srv/secret.")
+        raise ExportError("No atlas at /srv/secret.")
 
     monkeypatch.setattr("inversefacenet.export.mesh_of", fail)
 

@@ -5,12 +5,16 @@ import base64
 import io
 import json
 import logging
+import os
 import re
+import signal
 import threading
+from contextlib import asynccontextmanager
 from importlib import resources
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 from pydantic import ValidationError
 from studio_support import (
@@ -26,6 +30,7 @@ from studio_support import (
 
 from inversefacenet.editing import apply_edits, parse_edits
 from inversefacenet.parameters import Parameters
+from services.studio.__main__ import _listen, _serve
 from services.studio.controls import expression_controls, unit_label
 from services.studio.errors import SessionLostError, StudioBusyError
 from services.studio.look import Look
@@ -229,6 +234,35 @@ def test_another_face_and_a_closer_fit_can_be_chosen():
         assert fitted["quality_before"]["photometric"] >= 0
         detail = problem(await client.post(f"{address}/face", json={"face": 2}), 400, "invalid-input")
         assert "2 faces" in detail
+        for wrong in ({"refine": True}, {"refine": "3"}, {"refine": 2.5}, {"refine": 31}, {"face": True}):
+            answer = await client.post(f"{address}/face", json=wrong)
+            assert next(iter(wrong)) in problem(answer, 422, "invalid-request")
+
+    with_studio(work)
+
+
+def test_faces_are_fitted_as_they_come_unless_that_is_turned_off():
+    async def work(client, studio):
+        address, first = await opened(client)
+        assert first["quality_before"]["photometric"] >= 0
+        other = (await client.post(f"{address}/face", json={"face": 1})).json()
+        assert other["quality_before"] is not None
+        plain = (await client.post(f"{address}/face", json={"face": 1, "refine": 0})).json()
+        assert plain["quality_before"] is None
+        assert plain["parameters"] != other["parameters"]
+
+    with_studio(work, refine=1)
+
+
+def test_a_photo_in_a_form_is_told_how_to_come():
+    async def work(client, studio):
+        sent = {"photo": ("me.png", photo_bytes(), "image/png")}
+        detail = problem(await client.post("/api/sessions", files=sent), 415, "unsupported-form")
+        assert "--data-binary" in detail
+        # What curl calls a body that it was told nothing of.
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = await client.post("/api/sessions", content=photo_bytes(), headers=kind)
+        assert answer.status_code == 201
 
     with_studio(work)
 
@@ -532,3 +566,20 @@ def test_misspelt_settings_are_found(monkeypatch):
     assert unknown_variables() == ["IFN_STUDIO_PROT"]
     assert settings().port == 1234
     assert "| `IFN_STUDIO_SESSION_IDLE` | `900.0` |" in settings_table()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_being_told_to_stop_is_an_orderly_end(number):
+    told = []
+
+    @asynccontextmanager
+    async def lifespan(app):
+        asyncio.get_running_loop().call_later(0.3, os.kill, os.getpid(), number)
+        yield
+        told.append("closed")
+
+    before = signal.getsignal(number)
+    listener = _listen("127.0.0.1", 0)
+    assert _serve(FastAPI(lifespan=lifespan), listener, settings()) == 0
+    assert told == ["closed"]
+    assert signal.getsignal(number) is before

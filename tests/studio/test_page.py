@@ -193,11 +193,13 @@ def test_light_and_expression_of_a_second_photo(visit, astronaut, tmp_path):
 def test_a_closer_fit_says_what_it_gained(visit):
     here = visit()
     here.demo()
-    here.page.click("#refine")
-    here.page.locator("#refine", has_text="Fitted").wait_for()
-    here.settle()
+    here.page.locator("#refine", has_text="Undo the closer fit").wait_for()
     assert "before" in here.page.inner_text("#quality-text")
     here.shot("fitted", full_page=True)
+    here.page.click("#refine")
+    here.page.locator("#refine", has_text="Fit more closely").wait_for()
+    here.settle()
+    assert "before" not in here.page.inner_text("#quality-text")
 
 
 def test_downloads_open(visit, astronaut):

@@ -55,8 +55,9 @@ def test_crops_are_masked_bytes_with_350_parameters(synthetic_model, augmentatio
     assert bool(((covered > 0.3) & (covered < 0.98)).all())
 
 
-def test_plain_crops_are_the_librarys(synthetic_model):
-    crops, theta = corpus(synthetic_model)[0]
+@pytest.mark.parametrize("compiled", [True, False])
+def test_plain_crops_are_the_librarys(synthetic_model, compiled):
+    crops, theta = corpus(synthetic_model, compiled=compiled)[0]
     expected = rendered_images(synthetic_model, theta.numpy())
     difference = np.abs(crops.numpy().astype(int) - expected)
     assert np.median(difference) == 0
@@ -64,9 +65,10 @@ def test_plain_crops_are_the_librarys(synthetic_model):
     assert (difference > 2).any(axis=3).mean() < 2e-4
 
 
-def test_augmentation_changes_pictures_and_keeps_all_but_the_light(synthetic_model):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_augmentation_changes_pictures_and_keeps_all_but_the_light(synthetic_model, compiled):
     plain, truth = corpus(synthetic_model)[0]
-    changed, theta = corpus(synthetic_model, AUGMENTATIONS["photographic"])[0]
+    changed, theta = corpus(synthetic_model, AUGMENTATIONS["photographic"], compiled=compiled)[0]
     assert (plain != changed).flatten(1).float().mean(dim=1).min() > 0.2
     assert torch.equal(theta[:, : ILLUMINATION.start], truth[:, : ILLUMINATION.start])
     ratio = (theta / truth)[:, ILLUMINATION].view(-1, 9, 3)
@@ -92,6 +94,17 @@ def test_landmark_noise_shifts_the_crop_and_not_the_truth(synthetic_model):
     moved, kept = ((other[0] != plain[0]).float().mean() for other in (noisy, calm))
     assert moved > 3 * kept
     assert moved > 0.01
+
+
+def test_both_ways_render_the_same_faces(synthetic_model):
+    fast, theta = corpus(synthetic_model, batch_size=8)[2]
+    slow, same = corpus(synthetic_model, batch_size=8, compiled=False)[2]
+    assert torch.equal(theta, same)
+    off = (fast.int() - slow.int()).abs() > 1
+    assert off.float().mean() < 2e-4
+    augmented, _ = corpus(synthetic_model, AUGMENTATIONS["photographic"], batch_size=8)[2]
+    other, _ = corpus(synthetic_model, AUGMENTATIONS["photographic"], batch_size=8, compiled=False)[2]
+    assert not torch.equal(augmented, other)
 
 
 @pytest.mark.parametrize("index", [-1, 3])

@@ -93,7 +93,7 @@ class Started(TorchDispatchMode):
 
 def test_rendering_many_batches_at_once_starts_and_waits_less(corpus, monkeypatch):
     monkeypatch.setattr(torch_renderer, "_is_compiled", lambda points: False)
-    augmented = replace(corpus, augmentation=augmentation_named("photographic"), batches=16)
+    augmented = replace(corpus, augmentation=augmentation_named("photographic"), batches=16, compiled=False)
     monkeypatch.setattr(module, "FACES_AT_ONCE", 32)
     with Started() as alone:
         _ = [augmented[index] for index in range(16)]

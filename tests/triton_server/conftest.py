@@ -49,7 +49,7 @@ def embedded():
     """The network in this process."""
     from inversefacenet.backends.onnx import OnnxBackend
 
-    return OnnxBackend(threads=1)
+    return OnnxBackend("reference", threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,12 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from inversefacenet.backends.onnx import default_model_path
+from inversefacenet.networks import reference_path
 from scripts import triton_server
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "model_repository" / "inversefacenet"
-NETWORK = default_model_path()
+NETWORK = reference_path()
 NAME = "inversefacenet"
 
 

@@ -66,6 +66,11 @@ def double_and_die_once(folder, number):
     return 2 * number
 
 
+def double_and_mark(folder, number):
+    (folder / str(number)).touch()
+    return 2 * number
+
+
 def double_all_but(deadly, numbers):
     """Die whenever the deadly number comes."""
     if deadly in numbers:

@@ -12,10 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from deploy.triton.convert.errors import BuildError
 from deploy.triton.convert.network import OnnxEngine
 from deploy.triton.convert.plans import Machine
-from inversefacenet.backends.onnx import default_model_path
+from inversefacenet.networks import reference_path
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = default_model_path()
+MODEL = reference_path()
 CONFIG = ROOT / "model_repository" / "inversefacenet" / "config.pbtxt"
 MACHINE = Machine("NVIDIA L4", "8.9", "101100-b33")
 
@@ -82,8 +82,15 @@ def noisy(content, share=0.01):
 
 
 def channels_swapped(content):
-    """Let the network take red for blue."""
-    return changed_weights(content, lambda _, a: a[:, ::-1] if a.ndim == 4 and a.shape[1] == 3 else a)
+    """Let the network take red for blue; several pixels may lie together as one of more channels."""
+
+    def swapped(_name, kernel):
+        if kernel.ndim != 4 or kernel.shape[1] not in (3, 12):
+            return kernel
+        outputs, channels, *sides = kernel.shape
+        return kernel.reshape(outputs, channels // 3, 3, *sides)[:, :, ::-1].reshape(kernel.shape)
+
+    return changed_weights(content, swapped)
 
 
 def brighter(content):

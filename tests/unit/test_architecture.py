@@ -90,8 +90,8 @@ def everything_behind(module):
 
 def test_reading_imports_works():
     assert "inversefacenet.camera" in imports("inversefacenet.rendering")
-    assert "onnxruntime" in packages("inversefacenet.backends.onnx")
-    assert "onnxruntime" not in packages("inversefacenet.backends.onnx", only_at_import=True)
+    assert "onnxruntime" in packages("inversefacenet.onnx_session")
+    assert "onnxruntime" not in packages("inversefacenet.onnx_session", only_at_import=True)
     assert "torch" in everything_behind("training.train")
 
 

@@ -3,6 +3,7 @@
 import builtins
 import os
 import sys
+import time
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from batch_support import (
     double,
     double_all_but,
     double_and_die_once,
+    double_and_mark,
     refuse,
     threads,
 )
@@ -77,8 +79,33 @@ def test_tasks_are_taken_as_workers_come_free_not_all_at_once():
 
     run = LocalEngine(1).run(double, tasks())
     assert next(run) == (0, 0)
-    assert len(taken) <= 2
+    assert len(taken) <= 3  # the one that was done, the one that is, and the next
     run.close()
+
+
+def test_a_worker_has_its_next_task_while_results_are_written(tmp_path):
+    run = LocalEngine(1).run(partial(double_and_mark, tmp_path), range(3))
+    assert next(run) == (0, 0)
+    # Nobody asks for the second result, yet the worker makes it, and begins with the third.
+    for _ in range(500):
+        if (tmp_path / "2").exists():
+            break
+        time.sleep(0.01)
+    assert (tmp_path / "2").exists()
+    assert list(run) == [(1, 2), (2, 4)]
+
+
+def test_tasks_and_results_of_any_size_pass_each_other():
+    megabytes = [bytes([number]) * 4_000_000 for number in range(4)]
+    done = list(LocalEngine(1).run(double, megabytes))
+    assert [len(result) for _, result in done] == [8_000_000] * 4
+
+
+def test_what_waits_behind_a_task_that_kills_its_worker_is_not_blamed(tmp_path):
+    engine = LocalEngine(1)
+    done = dict(engine.run(partial(double_all_but, 0), [(n,) for n in range(4)]))
+    assert done == {(0,): None, (1,): [2], (2,): [4], (3,): [6]}
+    assert engine.repeated == ATTEMPTS - 1
 
 
 def test_results_of_a_split_task_keep_their_order():
@@ -118,5 +145,5 @@ def test_a_missing_ray_is_named(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
     monkeypatch.delitem(sys.modules, "ray", raising=False)
-    with pytest.raises(MissingDependencyError, match=r"inversefacenet\[ray\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[ray\]"):
         make_engine("ray")

@@ -260,7 +260,7 @@ def test_outputs_that_cannot_be_written_are_clear_errors(tmp_path, monkeypatch):
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without_arrow)
-    with pytest.raises(MissingDependencyError, match=r"inversefacenet\[batch\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[batch\]"):
         table_format(tmp_path / "faces.parquet")
 
 

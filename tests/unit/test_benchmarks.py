@@ -3,17 +3,24 @@
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image
 
-from benchmarks import kernels, report
+from benchmarks import engines, kernels, report
 from benchmarks.__main__ import main
+from benchmarks.batch import Rates
 from benchmarks.convolutions import INPUT, OnnxRuntimeConvolutions, convolution_graph, load_engines, normalise
 from benchmarks.machine import describe, peak_memory_mb
+from benchmarks.peers import HOG, OURS, OURS_DECODING
+from benchmarks.plot import draw
 from benchmarks.rendering import nearest_level, png_stream
+from benchmarks.service import GRPC, IN_PROCESS, REST, Service
+from benchmarks.startup import StartUp
 from benchmarks.timing import Comparison, Harness, Stage, Timing, compare
 from benchmarks.whole import Whole
 from inversefacenet.colour import to_uint8
@@ -143,12 +150,34 @@ def results() -> report.Results:
         stages=[row("detect", 12.0, 10.0), row("forward", 9.0, 8.0), row("render", 1.25, 0.5)],
         photo=whole,
         sizes={512: whole, 40: None},
+        peers={HOG: timing(20.0), OURS: timing(3.0), OURS_DECODING: timing(4.0)},
+        service=Service(3.5, 420.4, {IN_PROCESS: timing(40.0), REST: timing(42.0), GRPC: timing(41.0)}),
+        start_up=StartUp((2.0, 1.5, 1.75), (0.25, 0.25, 0.5), (0.5, 0.5, 0.5)),
         worker={"peak_memory_mb": 480.25},
+        batch=Rates((10.0, 12.0), (19.0, 24.0), 2),
+        recall=0.99,
+        corpus_per_core=312.4,
     )
 
 
 def test_the_last_line_holds_what_it_promises() -> None:
-    assert report.summary(results()) == "forward_ratio=1.125 detect_ms=12.00 render_ms=1.25 photo_ms=42.00"
+    assert report.summary(results()) == (
+        "forward_ratio=1.125 forward_ms=9.00 detect_ms=12.00 detect_recall=0.9900 render_ms=1.25 "
+        "photo_ms=42.00 parts_ratio=1.500 corpus_per_core=312 cold_s=1.75 worker_mb=420"
+    )
+
+
+def test_what_was_not_measured_is_said_to_be_none() -> None:
+    without = replace(results(), recall=None, corpus_per_core=None, start_up=None, service=None, batch=None)
+    assert report.summary(without).endswith(
+        "parts_ratio=1.500 corpus_per_core=none cold_s=none worker_mb=none"
+    )
+    assert "## Many photos" not in report.markdown(without)
+    assert report.to_dict(without)["batch"] is None
+
+
+def test_photo_to_parameters_is_said_over_the_detector_of_the_same_run() -> None:
+    assert report.peers_line(results().peers) == "photo_to_hog=0.150 photo_to_hog_decoding=0.200"
 
 
 def test_a_photo_stands_beside_the_sum_of_its_stages() -> None:
@@ -161,7 +190,7 @@ def test_a_photo_stands_beside_the_sum_of_its_stages() -> None:
 def test_markdown_rows_have_as_many_cells_as_their_header() -> None:
     text = report.markdown(results())
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert [len(table) for table in tables] == [2 + 3, 2 + 3]
+    assert [len(table) for table in tables] == [2 + 3, 2 + 3, 2 + 3 + 1]
     for table in tables:
         assert {line.count("|") for line in table} == {table[0].count("|")}
     assert "| forward | 9.00 | floor | 8.00 | 1.12 | 0% | a note |" in text
@@ -176,6 +205,17 @@ def test_json_holds_every_time_in_milliseconds() -> None:
     assert found["photo"]["parts_ratio"] == 1.5
     assert found["sizes"]["40"] is None
     assert found["summary"]["photo_ms"] == "42.00"
+    assert found["peers"][OURS]["over_hog"] == 0.15
+    assert found["start_up"]["cold_s"] == 1.75
+    assert found["service"]["rest_ms"] == 42.0
+    assert found["batch"]["efficiency"] == 0.975
+
+
+def test_the_plot_is_a_picture(tmp_path: Path) -> None:
+    draw(results(), tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.width > 1000
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 50
 
 
 def test_peak_memory_is_of_this_process() -> None:
@@ -317,3 +357,86 @@ def test_a_missing_network_is_an_error_that_names_it(
 ) -> None:
     assert main(["--network", str(tmp_path / "none.onnx")]) == 1
     assert "none.onnx can't be read" in capsys.readouterr().err
+
+
+def integer_network() -> bytes:
+    """A small network in 8-bit integers: its convolution takes crops, four pixels as one."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    constants = {
+        "blocks": np.array([0, 240, 60, 12], np.int64),
+        "level": np.float32(1 / 255),
+        "middle": np.uint8(128),
+        "kernel": rng.integers(-127, 128, (16, 12, 4, 1), np.int8),
+        "scale": np.full(16, 1e-3, np.float32),
+        "none": np.zeros(16, np.int8),
+        "step": np.float32(0.02),
+        "zero": np.uint8(0),
+        "matrix": (rng.normal(size=(16 * 4, 350)) * 0.1).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["crops", "blocks"], ["packed"]),
+        helper.make_node("Transpose", ["packed"], ["first"], perm=[0, 3, 1, 2]),
+        helper.make_node("DequantizeLinear", ["first", "level", "middle"], ["images"]),
+        helper.make_node("DequantizeLinear", ["kernel", "scale", "none"], ["weights"], axis=0),
+        helper.make_node("Conv", ["images", "weights"], ["sums"], strides=[4, 1]),
+        helper.make_node("Relu", ["sums"], ["active"]),
+        helper.make_node("QuantizeLinear", ["active", "step", "zero"], ["rounded"]),
+        helper.make_node("MaxPool", ["rounded"], ["pooled"], kernel_shape=[30, 30], strides=[30, 30]),
+        helper.make_node("DequantizeLinear", ["pooled", "step", "zero"], ["features"]),
+        helper.make_node("Flatten", ["features"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "matrix"], ["parameters"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "integers",
+        [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["faces", 240, 240, 3])],
+        [helper.make_tensor_value_info("parameters", TensorProto.FLOAT, ["faces", 350])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def test_convolutions_of_integers_take_the_crops_themselves() -> None:
+    import onnx
+
+    crops = np.random.default_rng(1).integers(0, 256, (2, 240, 240, 3), np.uint8)
+    part = convolution_graph(integer_network())
+    engine = OnnxRuntimeConvolutions(part, threads=1)
+    assert engine.prepare(crops) is crops
+    features = engine.run(crops)
+    assert (features.dtype, features.shape) == (np.uint8, (2, 16, 2, 2))
+    kinds = [node.op_type for node in onnx.load_model_from_string(part).graph.node]
+    assert "MatMul" not in kinds
+    assert "Conv" in kinds
+    matrix = next(
+        onnx.numpy_helper.to_array(value)
+        for value in onnx.load_model_from_string(integer_network()).graph.initializer
+        if value.name == "matrix"
+    )
+    expected = (features.reshape(2, -1) * np.float32(0.02)) @ matrix
+    session = onnxruntime.InferenceSession(integer_network(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"crops": crops})[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_engines_are_compared_by_time_size_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_FLUSHED_BYTES", 1000)
+    crops = np.random.default_rng(1).integers(0, 256, (9, 240, 240, 3), np.uint8)
+    content = integer_network()
+    candidates = engines.load_candidates({"a": content, "b": content}, threads=1)
+    assert {c.engine for c in candidates} <= set(engines.ENGINES)
+    assert [c.network for c in candidates if c.engine == "onnxruntime"] == ["a", "b"]
+    candidates = [c for c in candidates if c.engine == "onnxruntime"]
+    engines.measure(candidates, crops, Harness(rounds=2, warm_up=1, shortest=0, pause=0))
+    row = candidates[1].row(candidates[0])
+    assert len(row) == len(engines.COLUMNS) == len(engines.WIDTHS)
+    assert row[:2] == ["b", "onnxruntime"]
+    assert row[-2:] == ["0.00000", "0.0000"]
+    assert all(candidates[0].milliseconds[name] > 0 for name in ("hot", "cold", "eight"))
+    line = engines.floors(content, crops, 1, Harness(rounds=2, warm_up=1, shortest=0, pause=0))
+    assert "onnxruntime batch 1: " in line
+    assert "onnxruntime batch 8: " in line

@@ -21,6 +21,7 @@ def test_each_option_is_an_edit():
     edits, others = read(
         *("--relight", "left", "--relight", "0,1,1", "--light-from", "a/sun.jpg"),
         *("--pose", "yaw=10,roll=-2.5", "--expression", "jawOpen=0.6,mouthSmileLeft=1"),
+        *("--add-expression", "jawOpen=0.2,browInnerUp=-0.5"),
         *("--expression-from", "b/sun.jpg", "--neutral", "--identity", "0=1.5,3=-1", "--skin", "2=1"),
         *("--skin-tone", "-1", "--mix", "a/sun.jpg", "--mix", "x,y.jpg,shape=1,light=0.2"),
     )
@@ -30,6 +31,7 @@ def test_each_option_is_an_edit():
         {"edit": "relight", "from": "sun"},
         {"edit": "pose", "yaw": 10.0, "roll": -2.5},
         {"edit": "expression", "units": {"jawOpen": 0.6, "mouthSmileLeft": 1.0}},
+        {"edit": "expression", "units": {"jawOpen": 0.2, "browInnerUp": -0.5}, "relative": True},
         {"edit": "expression", "from": "sun-2"},
         {"edit": "neutral"},
         {"edit": "identity", "coefficients": {"0": 1.5, "3": -1.0}},

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from inversefacenet.colour import srgb_decode, srgb_encode, to_linear, to_uint8
+from inversefacenet.colour import level_tables, srgb_decode, srgb_encode, to_linear, to_uint8
 
 # The Y that skimage 0.26's rgb2xyz gives greys of these levels.
 SKIMAGE_LINEAR = {
@@ -60,3 +60,39 @@ def test_rounding_is_to_the_nearest_level():
     boundary = srgb_decode(np.array([100.5 / 255]))
     assert to_uint8(boundary * 0.999)[0] == 100
     assert to_uint8(boundary * 1.001)[0] == 101
+
+
+def formula(linear):
+    """The level by the curve itself, in float64."""
+    return np.floor(srgb_encode(linear.astype(float)) * 255 + 0.5).astype(int)
+
+
+def test_the_table_gives_the_formulas_level_at_every_step():
+    # All float32 from 300 below to 300 above where each level begins: the table's only places to be wrong.
+    _, steps = level_tables()
+    near = steps[:255].view(np.int32)[:, None] + np.arange(-300, 301, dtype=np.int32)
+    values = near.view(np.float32)
+    np.testing.assert_array_equal(to_uint8(values), formula(values))
+    np.testing.assert_array_equal(to_uint8(steps[:255]), np.arange(1, 256))
+    np.testing.assert_array_equal(to_uint8(np.nextafter(steps[:255], np.float32(0))), np.arange(255))
+
+
+def test_the_table_gives_the_formulas_level_between(rng):
+    values = np.concatenate([np.linspace(0, 1, 200_001), rng.random(100_000) ** 4]).astype(np.float32)
+    np.testing.assert_array_equal(to_uint8(values), formula(values))
+
+
+def test_a_bin_of_the_table_holds_one_step_at_most():
+    levels, _ = level_tables()
+    assert np.diff(levels.astype(int)).max() == 1
+    assert levels[0] == 0
+    assert levels[-1] == 255
+
+
+def test_any_shape_is_encoded(rng):
+    for shape in ((), (0,), (3, 0, 2), (4, 5, 3)):
+        values = rng.random(shape)
+        assert to_uint8(values).shape == shape
+    picture = rng.random((6, 8, 3)).astype(np.float32)
+    np.testing.assert_array_equal(to_uint8(picture[::2, ::-1]), to_uint8(picture)[::2, ::-1])
+    np.testing.assert_array_equal(to_uint8(np.array([np.nan, np.inf, -np.inf])), [0, 255, 0])

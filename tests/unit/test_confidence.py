@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from inversefacenet.camera import Placement
-from inversefacenet.confidence import ConfidenceModel, Regression, quality_block, verdict
+from inversefacenet.confidence import ConfidenceModel, Regression, quality_block
 from inversefacenet.crop import FaceCrop, face_mask
 from inversefacenet.errors import InputError
 from inversefacenet.evidence import DETECTION, EVIDENCE, evidence, largest_region
@@ -13,6 +13,7 @@ from inversefacenet.landmarks import Face
 from inversefacenet.metrics import Quality, measure
 from inversefacenet.parameters import Parameters
 from inversefacenet.rendering import render
+from inversefacenet.verdicts import verdict
 
 LUCK = {"bias": 0.0, "measures": {"luck": {"centre": 0, "spread": 1, "below": 1, "above": 1}}}
 FOREIGN = {"format_version": 1, "network": "", "face_model": "", "detected": LUCK, "given": LUCK}
@@ -75,13 +76,13 @@ def test_log_odds_are_a_weighted_sum_of_bounded_standard_scores():
 
 def test_the_file_round_trips(tmp_path):
     path = tmp_path / "confidence.json"
-    shipped = ConfidenceModel.load_default()
+    shipped = ConfidenceModel.for_network("")
     path.write_text(json.dumps(shipped.to_dict()))
     assert ConfidenceModel.load(path).to_dict() == shipped.to_dict()
 
 
 def test_the_shipped_file_has_measures_that_exist_and_says_what_it_was_made_for():
-    shipped = ConfidenceModel.load_default()
+    shipped = ConfidenceModel.for_network("")
     assert set(shipped.detected.names) <= set(EVIDENCE)
     assert set(shipped.detected.names) >= set(DETECTION)
     assert set(shipped.given.names) == set(shipped.detected.names) - set(DETECTION)
@@ -145,7 +146,7 @@ def test_a_mesh_that_misses_the_face_is_measured_too(seen, default_model):
 
 def confidence_of(crop, _, rendering, **changes):
     quality = measure(crop, rendering)
-    return ConfidenceModel.load_default().confidence(
+    return ConfidenceModel.for_network("").confidence(
         face(crop.landmarks, **changes), crop, rendering, quality
     )
 

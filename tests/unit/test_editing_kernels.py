@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from inversefacenet.editing import picture_kernels as kernels
 from inversefacenet.editing.appearance import guarded
+from inversefacenet.editing.compositing import compose
+from inversefacenet.editing.matte_kernels import matte, nearest_of
 from inversefacenet.editing.mesh_kernels import (
     distance_to_border,
     neighbours_of,
@@ -14,6 +15,8 @@ from inversefacenet.editing.mesh_kernels import (
     smoothed,
     spread,
 )
+from inversefacenet.editing.pull_push import pull_push
+from inversefacenet.editing.skin import neck_place, skin_likeness
 from inversefacenet.illumination import sh_basis
 
 
@@ -78,14 +81,14 @@ def test_guarded_values_never_reach_zero_and_grow():
 
 def test_nearest_pixels_are_the_nearest(rng):
     mask = rng.random((23, 31)) < 0.02
-    vectors = kernels.nearest_of(mask)
+    vectors = nearest_of(mask)
     seeds = np.argwhere(mask)
     rows, columns = np.mgrid[:23, :31]
     true = np.sqrt(((np.stack([rows, columns], -1)[:, :, None] - seeds) ** 2).sum(-1)).min(axis=-1)
     np.testing.assert_allclose(np.hypot(vectors[..., 0], vectors[..., 1]), true, atol=0.3)
     hit = np.stack([rows + vectors[..., 1], columns + vectors[..., 0]], axis=-1).astype(int)
     assert mask[hit[..., 0], hit[..., 1]].all()
-    far = kernels.nearest_of(np.zeros((4, 5), bool))
+    far = nearest_of(np.zeros((4, 5), bool))
     assert np.hypot(far[..., 0], far[..., 1]).min() > 5
 
 
@@ -95,11 +98,11 @@ def test_pull_push_fills_smoothly_and_keeps_what_is_known(rng):
     columns = np.mgrid[:37, :50][1]
     values[known] = np.stack([columns[known], np.full(known.sum(), 3)], axis=1) * 2
     weights[known] = 2
-    filled = kernels.pull_push(values, weights)
+    filled = pull_push(values, weights)
     np.testing.assert_allclose(filled[known][:, 0], columns[known], rtol=1e-6)
     np.testing.assert_allclose(filled[..., 1], 3, rtol=1e-5)
     assert np.corrcoef(filled[..., 0].ravel(), columns.ravel())[0, 1] > 0.97
-    nothing = kernels.pull_push(np.zeros((5, 6, 2), np.float32), np.zeros((5, 6), np.float32))
+    nothing = pull_push(np.zeros((5, 6, 2), np.float32), np.zeros((5, 6), np.float32))
     assert not nothing.any()
 
 
@@ -109,12 +112,44 @@ def test_the_matte_ends_at_edges():
     core = np.zeros((40, 60), bool)
     core[15:25, 15:25] = True
     like = np.ones((40, 60), np.float32)
-    matte = kernels.matte(picture, core, core, like, 20.0, 0.3)
-    assert matte[20, 20] == 1
-    assert matte[20, 34] > 0.6
-    assert matte[20, 42] < 0.05
-    unlike = kernels.matte(picture, core, core, 0 * like, 20.0, 0.3)
-    assert unlike[20, 34] < matte[20, 34]
+    shared = matte(picture, core, core, like, 0.75 * like, 20.0, 0.3)
+    assert shared[20, 20] == 1
+    assert shared[20, 34] > 0.6
+    assert shared[20, 42] < 0.05
+    unlike = matte(picture, core, core, 0 * like, 0.75 * like, 20.0, 0.3)
+    assert unlike[20, 34] < shared[20, 34]
+    beyond = matte(picture, core, core, like, like, 20.0, 0.3)
+    assert beyond[20, 50] > 0.9
+
+
+def test_the_neck_lies_below_the_jaw():
+    points = np.zeros((68, 2))
+    points[4], points[12], points[8] = (30, 50), (70, 50), (50, 70)
+    place = neck_place(points, np.eye(3), 60.0, (120, 100))
+    assert place[80, 50] == 1
+    assert place[60, 50] == 1
+    assert not place[:51].any()
+    assert not place[98:].any()
+    assert not place[:, :27].any()
+    # The head lies on its side: its chin points to the right.
+    roll = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    turned = neck_place(points[:, ::-1], roll, 60.0, (100, 120))
+    np.testing.assert_allclose(turned, place.T, atol=1e-5)
+
+
+def test_skin_is_known_by_its_hue():
+    picture = np.full((4, 6, 3), (0.8, 0.6, 0.5), np.float32)
+    picture[:, 2] = (0.4, 0.3, 0.25)
+    picture[:, 4] = (0.5, 0.5, 0.8)
+    picture[:, 5] = (0.8, 0.55, 0.5)
+    core = np.zeros((4, 6), bool)
+    core[:, 0] = True
+    like = skin_likeness(picture, core)
+    assert like[0, 2] > 0.99
+    assert like[0, 4] < 0.01
+    shadow = skin_likeness(picture, core, np.ones((4, 6), np.float32))
+    assert like[0, 5] < shadow[0, 5]
+    assert shadow[0, 4] < 0.02
 
 
 def test_a_field_that_does_nothing_keeps_every_byte(rng):
@@ -122,7 +157,7 @@ def test_a_field_that_does_nothing_keeps_every_byte(rng):
     field = np.zeros((9, 12, 9), np.float32)
     field[..., 2:5] = 1
     for smooth in (True, False):
-        np.testing.assert_array_equal(kernels.compose(picture, field, 1.0, smooth), picture)
+        np.testing.assert_array_equal(compose(picture, field, 1.0, smooth), picture)
 
 
 def test_a_field_moves_and_multiplies_linear_light():
@@ -132,15 +167,15 @@ def test_a_field_moves_and_multiplies_linear_light():
     field[..., 2:5] = 1
     field[..., 0], field[..., 1] = 2, -1  # the colour lies two to the right, one up
     for smooth in (True, False):
-        moved = kernels.compose(picture, field, 1.0, smooth)
+        moved = compose(picture, field, 1.0, smooth)
         assert moved[5, 4].tolist() == [188, 188, 188]
         assert not moved[4, 6].any()
     field[..., :2] = 0
     field[..., 2:5] = 0.5, 1.0, 1.5
-    assert kernels.compose(picture, field, 1.0, True)[4, 6].tolist() == [137, 188, 225]
+    assert compose(picture, field, 1.0, True)[4, 6].tolist() == [137, 188, 225]
     # Highlights roll off: they never burn out where there was detail.
     field[..., 2:5] = 3
-    assert 240 < kernels.compose(picture, field, 1.0, True)[4, 6, 0] < 255
+    assert 240 < compose(picture, field, 1.0, True)[4, 6, 0] < 255
 
 
 def test_the_fill_covers_by_its_share():
@@ -148,7 +183,7 @@ def test_the_fill_covers_by_its_share():
     field = np.zeros((5, 5, 9), np.float32)
     field[..., 2:5] = 1
     field[..., 5], field[..., 6:] = 0.5, 0
-    assert kernels.compose(picture, field, 1.0, True)[2, 2].tolist() == [188, 188, 188]
+    assert compose(picture, field, 1.0, True)[2, 2].tolist() == [188, 188, 188]
 
 
 def test_a_coarse_field_is_enlarged():
@@ -156,7 +191,7 @@ def test_a_coarse_field_is_enlarged():
     field = np.ones((10, 10, 9), np.float32)
     field[..., [0, 1, 5, 6, 7, 8]] = 0
     field[:, 5:, 2:5] = 0.5
-    out = kernels.compose(picture, field, 0.5, True)
+    out = compose(picture, field, 0.5, True)
     assert out[10, 2, 0] == 188
     assert out[10, 17, 0] == 137
     assert (np.diff(out[10, :, 0].astype(int)) <= 0).all()

@@ -297,7 +297,7 @@ def test_a_face_in_a_large_photo_is_edited_at_its_own_resolution(model, reconstr
     large = np.asarray(Image.fromarray(photo).resize((5 * WIDTH, 5 * HEIGHT), Image.Resampling.BICUBIC))
     placed = reconstruction.crop.placement
     crop = replace(reconstruction.crop, placement=Placement(placed.scale / 5, placed.offset))
-    editor = PhotoEditor(large, replace(reconstruction, crop=crop))
+    editor = PhotoEditor(large, replace(reconstruction, crop=crop, photo_size=None))
     spec = edits(model, {"edit": "relight", "light": "left"}, {"edit": "pose", "yaw": 6})
     picture = editor.edit(spec)
     assert picture.shape == large.shape
@@ -311,15 +311,19 @@ def test_a_face_cut_off_by_the_photos_border_can_be_edited(model, reconstruction
     cut = np.ascontiguousarray(photo[120:, 240:])
     placed = reconstruction.crop.placement
     shift = Placement(1.0, (240.0, 120.0)).then(placed)
-    editor = PhotoEditor(cut, replace(reconstruction, crop=replace(reconstruction.crop, placement=shift)))
+    moved = replace(reconstruction, crop=replace(reconstruction.crop, placement=shift), photo_size=None)
+    editor = PhotoEditor(cut, moved)
     for spec in ({"edit": "pose", "yaw": 10}, {"edit": "relight", "light": "right"}):
         assert (editor.edit(edits(model, spec)) != cut).any()
         assert editor.preview(edits(model, spec), 64).shape == (64, 64, 3)
 
 
 def test_a_photo_without_the_face_is_refused(reconstruction, photo):
+    corner = np.ascontiguousarray(photo[:20, :20])
+    with pytest.raises(ImageError, match=f"20 x 20 pixels, .* reconstructed {WIDTH} x {HEIGHT}"):
+        PhotoEditor(corner, reconstruction)
     with pytest.raises(ImageError, match="doesn't lie in this photo"):
-        PhotoEditor(np.ascontiguousarray(photo[:20, :20]), reconstruction)
+        PhotoEditor(corner, replace(reconstruction, photo_size=None))
 
 
 def test_parameters_that_lead_to_no_face_are_refused(editor, parameters):

@@ -107,6 +107,38 @@ def test_an_edit_that_was_read_back_does_the_same(model, others, present, entry)
     np.testing.assert_array_equal(once.vector(), apply_edits(model, present, again).vector())
 
 
+def added(weight, strength=1.0):
+    return {"edit": "expression", "units": {"jawOpen": weight}, "relative": True, "strength": strength}
+
+
+@pytest.mark.parametrize(
+    ("spec", "total"),
+    [
+        ([added(1.5)] * 64, 1.5),
+        ([added(-1.5)] * 64, -1.5),
+        ([added(1.5), added(1.5), added(-0.5)], 1.0),
+        ([added(1.5, 0.5)] * 3, 1.5),
+        ([added(1.0), added(1.0, 0.25), added(0.1)], 1.35),
+    ],
+)
+def test_relative_units_add_up_to_no_more_than_their_range(model, present, spec, total):
+    expected = present.expression + model.expression_from_units({"jawOpen": total})
+    np.testing.assert_allclose(apply(model, present, *spec).expression, expected, atol=1e-4)
+
+
+def test_what_replaces_the_expression_replaces_the_sum(model, present, others):
+    set_to = {"edit": "expression", "units": {"jawOpen": 1.0}}
+    weight = model.expression_from_units({"jawOpen": 1.0})
+    found = apply(model, present, set_to, added(1.5), added(1.5)).expression
+    np.testing.assert_allclose(found, 1.5 * weight, atol=1e-4)
+    found = apply(model, present, added(1.5), {"edit": "neutral"}, added(1.2)).expression
+    np.testing.assert_allclose(found, 1.2 * weight, atol=1e-4)
+    half = {"edit": "mix", "from": "ann", "expression": 0.5}
+    found = apply(model, present, added(1.5), half, added(1.5), others=others).expression
+    mixed = 0.5 * (present.expression + others["ann"].expression)
+    np.testing.assert_allclose(found, mixed + 1.5 * weight, atol=1e-4)
+
+
 def test_no_edit_changes_nothing(model, present):
     assert changed(present, apply(model, present)) == set()
 
@@ -270,7 +302,7 @@ def test_unknown_names_list_the_known_ones(model, others):
     assert all(name in message for name in model.unit_names)
     without_rig = replace(model, unit_names=(), unit_coefficients=model.unit_coefficients[:0])
     message = refused([{"edit": "expression", "units": {"jawOpen": 1}}], without_rig)
-    assert "knows none at all" in message
+    assert message.endswith("no unit 'jawOpen': there is none.")
     message = refused([{"edit": "relight", "light": "disco"}], model)
     assert "'light'" in message
     assert all(name in message for name in LIGHTS)
@@ -282,6 +314,25 @@ def test_unknown_names_list_the_known_ones(model, others):
     )
     message = refused([{"edit": "pose", "jaw": 3}], model)
     assert "yaw, pitch, roll, relative" in message
+
+
+@pytest.mark.parametrize(
+    ("entry", "near"),
+    [
+        ({"edit": "expression", "units": {"jawopen": 1}}, "jawOpen"),
+        ({"edit": "expression", "units": {"mouthSmile": 1}}, "mouthSmileLeft or mouthSmileRight"),
+        ({"edit": "relight", "light": "Sunst"}, "sunset"),
+        ({"edit": "relit"}, "relight"),
+        ({"edit": "neutral", "strenght": 1}, "strength"),
+    ],
+)
+def test_the_nearest_known_name_comes_first(model, entry, near):
+    assert f": did you mean {near}? " in refused([entry], model)
+
+
+def test_what_resembles_no_name_is_no_guess(model):
+    for light in ("zzzzzz", "left" * 100, 3):
+        assert "did you mean" not in refused([{"edit": "relight", "light": light}], model)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,8 @@
+import pickle
 import re
+import shlex
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +53,29 @@ def test_codes_agree_with_who_is_to_blame(kind):
 def test_message_is_kept_and_the_base_catches(kind):
     with pytest.raises(errors.InverseFaceNetError, match="do this"):
         raise kind("do this")
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
+    error = errors.MissingDependencyError("Videos need PyAV", extra="video")
+    words = shlex.split(str(error).removeprefix("Videos need PyAV: "))
+    assert words[:4] == [sys.executable, "-m", "pip", "install"]
+    folder, extra = words[-1].rsplit("[", 1)
+    assert extra == "video]"
+    assert (Path(folder) / "pyproject.toml").is_file()
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    # Installed from a clone that isn't known any more.
+    monkeypatch.setattr(errors, "__file__", "/nowhere/site-packages/inversefacenet/errors.py")
+    assert errors.install_command("video") == "pip install '.[video]' in the project's folder"
+
+
+def test_every_extra_that_is_named_exists():
+    root = Path(__file__).resolve().parents[2]
+    known = set(
+        re.findall(r"^([a-z-]+) = \[", (root / "pyproject.toml").read_text(encoding="utf-8"), flags=re.M)
+    )
+    found = set()
+    for folder in ("inversefacenet", "services"):
+        for path in (root / folder).rglob("*.py"):
+            found |= set(re.findall(r'\bextra="([a-z-]+)"', path.read_text(encoding="utf-8")))
+    pydantics = {"allow", "forbid", "ignore"}
+    assert {"batch", "video"} <= found - pydantics <= known

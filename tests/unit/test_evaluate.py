@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -255,7 +256,7 @@ def test_networks_are_compared_face_by_face(command, photos, monkeypatch, capsys
 
 
 def test_networks_have_names(tmp_path):
-    assert network_files([]) == {"network": None}
+    assert network_files([]) == {"network": Path("reference")}
     assert list(network_files(["a/model.onnx"])) == ["network"]
     assert list(network_files(["a/one.onnx", "two=b.onnx"])) == ["one", "two"]
     with pytest.raises(InputError, match="Two networks"):

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from inversefacenet.backends.onnx import default_model_path
+from inversefacenet.networks import reference_path
 from training.evaluation.record import EVALUATION_FILE, record
 from training.evaluation.result import Evaluation
 
@@ -36,7 +36,7 @@ def test_figures_of_another_network_are_dropped(tmp_path):
 
 
 def test_the_shipped_evaluation_is_of_the_shipped_network():
-    path = default_model_path()
+    path = reference_path()
     kept = json.loads(path.with_name(EVALUATION_FILE).read_text())
     assert kept["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     for figures in kept["evaluations"].values():

@@ -7,7 +7,7 @@ import json
 import struct
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import assimp_py
 import numpy as np
@@ -222,5 +222,23 @@ def test_numbers_that_are_not_finite_are_refused():
 
 def test_without_trimesh_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "trimesh", None)
-    with pytest.raises(MissingDependencyError, match=r"inversefacenet\[export\]"):
-        mesh_to_bytes(square(0.5), "glb")
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[export\]"):
+        mesh_to_bytes(square(0.5), "ply")
+
+
+def test_glb_needs_no_trimesh(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trimesh", None)
+    assert mesh_to_bytes(square(0.5), "glb")[:4] == b"glTF"
+
+
+def test_normals_without_a_direction_point_to_the_viewer():
+    lonely = square(0.5)
+    normals = np.zeros_like(lonely.vertices)
+    normals[1] = [3, 0, 4]
+    content = mesh_to_bytes(replace(lonely, normals=normals), "glb")
+    length = int.from_bytes(content[12:16], "little")
+    tree, buffer = json.loads(content[20 : 20 + length]), content[28 + length :]
+    index = tree["meshes"][0]["primitives"][0]["attributes"]["NORMAL"]
+    view = tree["bufferViews"][tree["accessors"][index]["bufferView"]]
+    written = np.frombuffer(buffer, "<f4", 6, view["byteOffset"]).reshape(2, 3)
+    np.testing.assert_allclose(written, [[0, 0, 1], [0.6, 0, 0.8]], atol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import assimp_py
 import numpy as np
@@ -13,7 +14,7 @@ import trimesh
 from PIL import Image
 from textured_faces import HEIGHT, WIDTH, at, parameters, pattern, photo_of, reconstruction_of
 
-from inversefacenet.errors import ExportError, FaceModelError
+from inversefacenet.errors import ExportError, ImageError
 from inversefacenet.export import Mesh, face_mesh, mesh_files, mesh_of, mesh_to_bytes, write_mesh
 from inversefacenet.parameters import Parameters
 from inversefacenet.rasterizer import rasterize
@@ -233,5 +234,17 @@ def test_other_face_models_lie_over_their_photo_but_have_no_texture(synthetic_mo
     reconstruction = reconstruction_of(synthetic_model, Parameters.neutral(), drawn.image, drawn.landmarks)
     laid = mesh_of(reconstruction, "photo", "shaded", drawn.image)
     assert laid.photo_size == (240, 240)
-    with pytest.raises(FaceModelError, match="colours='shaded' or colours='reflectance'"):
+    with pytest.raises(ExportError, match="colours='shaded' or colours='reflectance'"):
         mesh_of(reconstruction, "model", "photo", drawn.image)
+
+
+def test_another_photo_is_refused(synthetic_model):
+    drawn = render(synthetic_model, Parameters.neutral())
+    reconstruction = replace(
+        reconstruction_of(synthetic_model, Parameters.neutral(), drawn.image, drawn.landmarks),
+        photo_size=(240, 200),
+    )
+    for space, colours in (("photo", "shaded"), ("model", "photo")):
+        with pytest.raises(ImageError, match=r"240 x 240 pixels, .* reconstructed 240 x 200"):
+            mesh_of(reconstruction, space, colours, drawn.image)
+    assert mesh_of(reconstruction, "model", "shaded", drawn.image).photo_size is None

@@ -457,3 +457,32 @@ def test_encoders_refuse_other_shapes(photo: np.ndarray) -> None:
             encode_png(image)
     with pytest.raises(ImageError, match="shape"):
         encode_jpeg(np.dstack([photo, photo[..., 0]]))
+
+
+def test_a_large_jpeg_decoded_at_a_part_of_its_size(photo):
+    large = np.asarray(Image.fromarray(photo).resize((1920, 1280), Image.Resampling.BICUBIC))
+    jpeg = encode(large, "JPEG", quality=95)
+    assert decode_photo(jpeg).shape == (1280, 1920, 3)
+    assert decode_photo(jpeg, enough=1280).shape == (1280, 1920, 3)
+    for enough, parts in ((641, 1), (640, 2), (321, 2), (320, 4), (160, 8), (1, 8)):
+        reduced = decode_photo(jpeg, enough=enough)
+        assert reduced.shape == (1280 // parts, 1920 // parts, 3)
+        boxes = large.reshape(1280 // parts, parts, 1920 // parts, parts, 3).mean(axis=(1, 3))
+        assert np.abs(reduced - boxes).mean() < 2.5
+    # Others than JPEG have no cheaper way, and keep their size.
+    assert decode_photo(encode(large, "PNG"), enough=100).shape == (1280, 1920, 3)
+
+
+def test_a_part_of_a_turned_jpeg_is_upright(photo):
+    large = Image.fromarray(photo).resize((1200, 800), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    whole = decode_photo(encode(large, "JPEG", exif=exif))
+    part = decode_photo(encode(large, "JPEG", exif=exif), enough=400)
+    assert (whole.shape, part.shape) == ((1200, 800, 3), (600, 400, 3))
+    assert np.abs(whole.reshape(600, 2, 400, 2, 3).mean(axis=(1, 3)) - part).mean() < 2.5
+
+
+def test_limits_count_for_the_whole_photo(photo):
+    with pytest.raises(ImageTooLargeError, match="pixels"):
+        decode_photo(encode(photo, "JPEG"), max_pixels=1000, enough=1)

@@ -489,7 +489,7 @@ def test_landmark_files(tmp_path):
 )
 def test_missing_packages_name_the_extra(monkeypatch, tmp_path, module, kind, name):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependencyError, match=r"inversefacenet\[importers\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[importers\]"):
         read(kind, tmp_path / name)
 
 

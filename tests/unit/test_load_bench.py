@@ -42,7 +42,7 @@ from benchmarks.load.soak import Reading, Soak, memory_drift
 from benchmarks.load.soak import main as soak_main
 from benchmarks.load.transports import Reply, RestTransport, grpc_reply
 from benchmarks.machine import describe
-from inversefacenet.backends.onnx import default_model_path
+from inversefacenet.networks import reference_path
 from inversefacenet.v1 import reconstruction_pb2
 
 SIMPLE = Request("simple", "rest", "/")
@@ -515,7 +515,7 @@ def test_the_triton_repository_is_the_projects_but_for_its_threads(tmp_path: Pat
         'key: "intra_op_threads" value { string_value: "3" }' in (folder / "configs/python.pbtxt").read_text()
     )
     shipped = ROOT / "model_repository" / "inversefacenet"
-    version = default_model_path().parent.name
+    version = reference_path().parent.name
     for name in (f"{version}/model.onnx", f"{version}/model.py"):
         assert (folder / name).read_bytes() == (shipped / name).read_bytes()
 

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from inversefacenet.backends.onnx import versions
 from inversefacenet.errors import InputError
+from inversefacenet.networks import versions
 from training import model_card
 from training.model_card import CARD_FILE, card
 

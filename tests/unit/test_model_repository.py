@@ -5,7 +5,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from inversefacenet.backends.onnx import default_model_path
+from inversefacenet.networks import reference_path
 
 CONFIGURATIONS = {
     "config.pbtxt": "tensorrt_plan",
@@ -60,7 +60,7 @@ def test_they_agree_with_each_other(configurations):
 
 
 def test_they_agree_with_the_graph(configurations, folder):
-    graph = onnx.load(folder / default_model_path().parent.name / "model.onnx").graph
+    graph = onnx.load(folder / reference_path().parent.name / "model.onnx").graph
     names = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
     expected = []
     for side in (graph.input, graph.output):
@@ -75,7 +75,7 @@ def test_they_agree_with_the_graph(configurations, folder):
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_they_carry_the_digest_of_the_network(configurations, folder, name):
-    found = hashlib.sha256(default_model_path().read_bytes()).hexdigest()
+    found = hashlib.sha256(reference_path().read_bytes()).hexdigest()
     told = configurations[name].parameters["onnx_sha256"].string_value
     assert told == found, (
         f"the network has changed: sed -i s/{told}/{found}/ model_repository/inversefacenet/{name}"

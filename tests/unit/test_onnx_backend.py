@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, load_from_string
 
+from inversefacenet import networks
 from inversefacenet.backends import InferenceBackend
-from inversefacenet.backends import onnx as onnx_backend
 from inversefacenet.backends.onnx import OnnxBackend
 from inversefacenet.crop import crop_face
 from inversefacenet.errors import BackendError, MissingDependencyError
@@ -110,35 +110,35 @@ def test_a_missing_file_is_a_clear_error(tmp_path):
 
 
 def test_an_environment_variable_names_the_file(network, monkeypatch):
-    monkeypatch.setenv(onnx_backend.MODEL_ENVIRONMENT_VARIABLE, str(network))
+    monkeypatch.setenv(networks.MODEL_ENVIRONMENT_VARIABLE, str(network))
     assert OnnxBackend(threads=1).digest == hashlib.sha256(network.read_bytes()).hexdigest()
 
 
 def test_without_a_network_the_error_says_where_it_was_looked_for(tmp_path, monkeypatch):
-    monkeypatch.delenv(onnx_backend.MODEL_ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.delenv(networks.MODEL_ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(onnx_backend, "__file__", str(tmp_path / "a" / "b" / "c" / "onnx.py"))
+    monkeypatch.setattr(networks, "_PACKAGE", tmp_path / "a" / "b")
     with pytest.raises(BackendError, match=r"model\.onnx"):
-        onnx_backend.default_model_path()
-    file = tmp_path / onnx_backend.REPOSITORY / "1" / "model.onnx"
+        networks.network_path("reference")
+    file = tmp_path / networks.REPOSITORY / "1" / "model.onnx"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"")
-    assert onnx_backend.default_model_path() == file
+    assert networks.network_path("reference") == file
 
 
 def test_the_newest_version_that_has_a_network_is_taken(tmp_path, monkeypatch):
-    monkeypatch.delenv(onnx_backend.MODEL_ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.delenv(networks.MODEL_ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(onnx_backend, "__file__", str(tmp_path / "a" / "b" / "c" / "onnx.py"))
-    folder = tmp_path / onnx_backend.REPOSITORY
+    monkeypatch.setattr(networks, "_PACKAGE", tmp_path / "a" / "b")
+    folder = tmp_path / networks.REPOSITORY
     for name in ("2", "9", "10", "configs", "011", ".partial-12"):
         (folder / name).mkdir(parents=True)
         (folder / name / "model.onnx").write_bytes(b"")
     (folder / "13").mkdir()
     (folder / "13" / "model.plan").write_bytes(b"")
-    assert onnx_backend.versions(folder) == [2, 9, 10]
-    assert onnx_backend.default_model_path() == folder / "10" / "model.onnx"
-    assert onnx_backend.versions(tmp_path / "none") == []
+    assert networks.versions(folder) == [2, 9, 10]
+    assert networks.network_path("reference") == folder / "10" / "model.onnx"
+    assert networks.versions(tmp_path / "none") == []
 
 
 def test_it_tells_what_the_file_says_of_itself(tmp_path):
@@ -151,7 +151,7 @@ def test_it_tells_what_the_file_says_of_itself(tmp_path):
 
 def test_a_missing_runtime_names_the_extra(network, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingDependencyError, match=r"inversefacenet\[onnx\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[onnx\]"):
         OnnxBackend(network)
 
 
@@ -171,3 +171,31 @@ def test_the_shipped_network_sees_pose_and_colour(default_model):
     assert answers[2, 323] > answers[1, 323]
     single = np.concatenate([backend.infer(crop[None]) for crop in crops])
     np.testing.assert_allclose(single, answers, atol=1e-3)
+
+
+def test_networks_are_chosen_by_name_or_file(monkeypatch, tmp_path):
+    monkeypatch.delenv(networks.MODEL_ENVIRONMENT_VARIABLE, raising=False)
+    assert networks.network_path() == networks.fast_path()
+    assert networks.network_path("reference") == networks.reference_path() != networks.fast_path()
+    assert networks.network_path(tmp_path / "own.onnx") == tmp_path / "own.onnx"
+    monkeypatch.setenv(networks.MODEL_ENVIRONMENT_VARIABLE, "reference")
+    assert networks.network_path() == networks.reference_path()
+    assert networks.network_path("fast") == networks.fast_path()
+
+
+def test_a_networks_place_tells_its_version(tmp_path):
+    assert networks.version_of(networks.fast_path()) == "fast"
+    assert networks.version_of(networks.reference_path()).isdecimal()
+    assert networks.version_of(tmp_path / "own.onnx") == ""
+
+
+def test_the_shipped_networks_agree_on_rendered_faces(default_model):
+    rng = np.random.default_rng(4)
+    theta = np.zeros((4, 350), np.float32)
+    theta[:, 0] = rng.uniform(-0.4, 0.4, 4)
+    theta[:, 323:326] = rng.uniform(0.4, 0.9, (4, 1))
+    crops = np.stack([render(default_model, Parameters.from_vector(one)).image for one in theta])
+    fast, reference = (OnnxBackend(name, threads=1) for name in networks.NETWORKS)
+    assert fast.digest != reference.digest
+    yaw, other = fast.infer(crops)[:, 0], reference.infer(crops)[:, 0]
+    np.testing.assert_allclose(yaw, other, atol=0.12)

@@ -12,9 +12,9 @@ from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import model_config_pb2
 
-from inversefacenet.backends.onnx import versions
 from inversefacenet.errors import BackendError, InputError
 from inversefacenet.morphable_model import MorphableModel
+from inversefacenet.networks import versions
 from training import model_card, publish, repository
 from training.publish import main
 from training.repository import CONFIG_FILES, add_version, with_digests

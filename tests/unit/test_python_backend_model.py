@@ -8,9 +8,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from inversefacenet.backends.onnx import OnnxBackend, default_model_path
+from inversefacenet.backends.onnx import OnnxBackend
+from inversefacenet.networks import reference_path
 
-VERSION = default_model_path().parent.name
+VERSION = reference_path().parent.name
 
 
 class Tensor:
@@ -71,7 +72,7 @@ def module(folder):
 
 @pytest.fixture(scope="module")
 def embedded():
-    return OnnxBackend(threads=1)
+    return OnnxBackend("reference", threads=1)
 
 
 def started(module, folder, version=VERSION, **parameters):

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,9 @@ def same(first: Fragments, second: Fragments) -> None:
         (30, 70, 33, 60),
         (200, 1, 90, 30),
         (40, 1, 1, 9),
+        (900, 90, 5, 60),
+        (60, 30, 15, 40),
+        (60, 30, 17, 40),
     ],
 )
 def test_agrees_with_the_reference(rng, count, height, width, spread):
@@ -45,6 +50,41 @@ def test_agrees_with_the_reference_on_shared_vertices(rng):
     points, _ = soup(rng, 30, 60, 60)
     triangles = rng.integers(0, len(points), (150, 3)).astype(np.int32)
     same(rasterize(points, triangles, 60, 60), rasterize_reference(points, triangles, 60, 60))
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (900, 3), (-900, 3), (3, 900), (3, -900), (1e12, 0), (0, -1e30)])
+def test_what_lies_beyond_the_picture_is_left_out(rng, shift):
+    points, triangles = soup(rng, 60, 40, 60)
+    moved = points + np.float32([*shift, 0])
+    fragments = rasterize(moved, triangles, 40, 40)
+    assert fragments.mask.any() == (shift == (0, 0))
+    same(fragments, rasterize_reference(moved, triangles, 40, 40))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_points_that_are_no_numbers_spoil_their_own_triangles_alone(rng, bad):
+    points, triangles = soup(rng, 80, 40, 60)
+    axis = rng.integers(0, 2, 20)
+    points[rng.choice(len(points), 20, replace=False), axis] = bad
+    whole = np.isfinite(points[triangles]).all(axis=(1, 2))
+    kept = np.flatnonzero(whole).astype(np.int32)
+    fragments, expected = rasterize(points, triangles, 40, 40), rasterize(points, triangles[whole], 40, 40)
+    assert 0 < len(kept) < len(triangles)
+    np.testing.assert_array_equal(fragments.triangle, np.append(kept, -1)[expected.triangle])
+    np.testing.assert_array_equal(fragments.depth, expected.depth)
+
+
+def test_fragments_survive_pickling_and_are_computed_once(rng):
+    points, triangles = soup(rng, 60, 50, 60)
+    fragments, expected = rasterize(points, triangles, 50, 30), rasterize_reference(points, triangles, 50, 30)
+    again = pickle.loads(pickle.dumps(fragments))
+    same(again, expected)
+    assert fragments.depth is fragments.depth
+    assert fragments.barycentric is fragments.barycentric
+    same(pickle.loads(pickle.dumps(fragments)), expected)
+    assert isinstance(again, Fragments)
+    with pytest.raises(AttributeError):
+        fragments.triangle = expected.triangle
 
 
 def test_nothing_behind_the_camera_is_drawn(rng):

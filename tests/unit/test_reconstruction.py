@@ -95,6 +95,7 @@ def test_only_the_largest_face_is_the_default(scene, pipeline):
     faces = reconstructor.reconstruct(scene[0])
     assert [face.face for face in faces] == [scene[1][0]]
     assert known.crops[0].shape == (1, 240, 240, 3)
+    assert faces[0].photo_size == (700, 400)
 
 
 def test_all_faces_go_through_the_network_at_once_and_masked(scene, pipeline):

@@ -1,12 +1,25 @@
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from inversefacenet.camera import CAMERA_DISTANCE, Placement, project, rotation_matrix
+from inversefacenet.camera import (
+    CAMERA_DISTANCE,
+    Placement,
+    fit_placement,
+    landmark_points,
+    project,
+    rotation_matrix,
+)
 from inversefacenet.colour import srgb_encode, to_uint8
 from inversefacenet.crop import landmarks66
+from inversefacenet.errors import LandmarkError
 from inversefacenet.illumination import irradiance
 from inversefacenet.parameters import ILLUMINATION, Parameters
-from inversefacenet.rendering import pose_and_shade, render
+from inversefacenet.rasterizer import interpolate, vertex_normals
+from inversefacenet.rasterizer_reference import rasterize_reference
+from inversefacenet.rendering import painted_pixels, pose_and_shade, render, screen_points
 from inversefacenet.sampling import NATURAL
 
 
@@ -140,3 +153,75 @@ def test_mean_face_in_ambient_light_shows_its_reflectance(synthetic_model):
     column, row = np.floor(rendering.points()[nose]).astype(int)
     expected = to_uint8(0.9 * synthetic_model.mean_reflectance[nose])
     assert np.abs(rendering.image[row, column].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("placement", "shape"),
+    [
+        (None, None),
+        (Placement(700.0, (50.0, 60.0)), (100, 150)),
+        (Placement(700.0, (50.0, 60.0)), (150, 9)),
+        (Placement(300.0, (120.0, -20.0)), (90, 240)),
+        (Placement(3000.0, (-300.0, 120.0)), (64, 64)),
+        (Placement(700.0, (9000.0, 0.0)), (40, 50)),
+        (Placement(700.0, (9000.0, 0.0)), (1, 1)),
+    ],
+)
+def test_one_pass_draws_what_the_plain_steps_draw(synthetic_model, parameters, placement, shape):
+    rendering = render(synthetic_model, parameters, placement=placement, shape=shape)
+    height, width = shape or (240, 240)
+    points = screen_points(rendering.vertices, rendering.placement)
+    expected = rasterize_reference(points, synthetic_model.triangles, height, width)
+    np.testing.assert_array_equal(rendering.fragments.triangle, expected.triangle)
+    np.testing.assert_array_equal(rendering.fragments.depth, expected.depth)
+    np.testing.assert_allclose(rendering.fragments.barycentric, expected.barycentric, atol=1e-6)
+    np.testing.assert_array_equal(rendering.mask, expected.mask)
+    np.testing.assert_array_equal(rendering.model_mask, painted_pixels(synthetic_model, expected))
+    linear = interpolate(expected, synthetic_model.triangles, rendering.colours)
+    difference = rendering.image.astype(int) - to_uint8(linear)
+    # A sum may be rounded once instead of twice: that can only turn a value that lies on a level's border.
+    assert np.abs(difference).max() <= 1
+    assert (difference != 0).mean() < 1e-3
+    assert rendering.image.shape == (height, width, 3)
+
+
+def test_vertices_are_turned_and_lit_as_by_the_plain_functions(default_model):
+    for vector in NATURAL.sample(np.random.default_rng(2), 3, default_model):
+        parameters = Parameters.from_vector(vector)
+        vertices, colours = pose_and_shade(default_model, parameters)
+        geometry = default_model.geometry(parameters.shape, parameters.expression)
+        np.testing.assert_allclose(vertices, geometry @ rotation_matrix(parameters.rotation).T, atol=5e-5)
+        light = irradiance(vertex_normals(vertices, default_model.triangles), parameters.illumination)
+        expected = default_model.reflectance(parameters.reflectance) * light
+        np.testing.assert_allclose(colours, expected, atol=1e-4)
+
+
+def test_landmarks_and_placement_are_those_of_the_plain_functions(default_model):
+    for vector in NATURAL.sample(np.random.default_rng(3), 20, default_model):
+        parameters = Parameters.from_vector(vector)
+        rendering = render(default_model, parameters, shape=(8, 8))
+        points = landmark_points(default_model, rendering.vertices, float(parameters.rotation[2]))
+        assert rendering.placement == fit_placement(landmarks66(points))
+        np.testing.assert_array_equal(rendering.landmarks, rendering.placement.apply(points))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("group", ["rotation", "shape", "expression"])
+def test_parameters_that_are_no_numbers_are_an_error_without_a_placement(synthetic_model, group, bad):
+    values = getattr(Parameters.neutral(), group).copy()
+    values[0] = bad
+    broken = replace(Parameters.neutral(), **{group: values})
+    with np.errstate(invalid="ignore"):
+        with pytest.raises(LandmarkError, match="finite"):
+            render(synthetic_model, broken)
+        picture = render(synthetic_model, broken, placement=Placement(700.0, (50.0, 60.0)), shape=(90, 90))
+    assert not picture.mask.any()
+    assert not picture.image.any()
+
+
+def test_renderings_survive_pickling(synthetic_model, parameters):
+    rendering = render(synthetic_model, parameters)
+    again = pickle.loads(pickle.dumps(rendering))
+    np.testing.assert_array_equal(again.image, rendering.image)
+    np.testing.assert_array_equal(again.fragments.depth, rendering.fragments.depth)
+    np.testing.assert_array_equal(again.fragments.barycentric, rendering.fragments.barycentric)

@@ -1,5 +1,7 @@
 """The tests' own safety net: wrong shapes and types are caught at every call of the library."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
@@ -21,7 +23,7 @@ def test_wrong_element_types_are_caught():
 
 
 def test_sizes_that_disagree_are_caught(synthetic_model):
-    values = {name: getattr(synthetic_model, name) for name in synthetic_model.__dataclass_fields__}
+    values = {one.name: getattr(synthetic_model, one.name) for one in fields(synthetic_model)}
     with pytest.raises(TypeCheckError):
         MorphableModel(**{**values, "shape_sigma": np.ones(127, np.float32)})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inversefacenet.errors import FaceModelError
+from inversefacenet.errors import ExportError, FaceModelError
 from inversefacenet.rasterizer import rasterize
 from inversefacenet.texture import FaceAtlas, load_atlas
 from inversefacenet.texture.atlas import mesh_digest
@@ -121,7 +121,7 @@ def test_the_shipped_file_is_what_to_bytes_writes(atlas, root):
 
 
 def test_another_mesh_is_refused_with_advice(synthetic_model):
-    with pytest.raises(FaceModelError, match=r"'synthetic'.*colours='shaded' or colours='reflectance'"):
+    with pytest.raises(ExportError, match=r"'synthetic'.*colours='shaded' or colours='reflectance'"):
         load_atlas(synthetic_model)
 
 

@@ -209,5 +209,9 @@ def test_what_can_t_be_written_says_so(tmp_path):
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingDependencyError, match=r"inversefacenet\[video\]"):
+    (tmp_path / "clip.mp4").write_bytes(b"some bytes")
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[video\]"):
         read(tmp_path / "clip.mp4")
+    # Whoever mistyped a name needn't install anything to hear of it.
+    with pytest.raises(VideoError, match=r"missing\.mp4: can't be read"):
+        read(tmp_path / "missing.mp4")

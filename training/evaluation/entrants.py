@@ -32,7 +32,7 @@ class Entrant:
 
 
 def find_entrants(rows: Path | None, only: Sequence[str], networks: Sequence[str]) -> list[Entrant]:
-    """Return the trained rows, then the networks that were named; the shipped one if there are none.
+    """Return the trained rows, then the networks that were named; the reference if there are none.
 
     Args:
         rows: Folder of trained rows.

@@ -12,6 +12,7 @@ from inversefacenet.crop import FaceCrop
 from inversefacenet.errors import InputError
 from inversefacenet.mirroring import FaceMirror, MirrorAveraging
 from inversefacenet.morphable_model import MorphableModel
+from inversefacenet.networks import REFERENCE
 from inversefacenet.parameters import Parameters
 from training.baselines import mean_face, posed_mean_face
 
@@ -29,18 +30,18 @@ POSED_MEAN_FACE: Final = "same, pose fitted to landmarks"
 _NAME: Final = re.compile(r"[\w.+-]+")
 
 
-def network_files(texts: Sequence[str]) -> dict[str, Path | None]:
-    """Read ``NAME=FILE`` or ``FILE``; no text at all is the shipped network.
+def network_files(texts: Sequence[str]) -> dict[str, Path]:
+    """Read ``NAME=FILE`` or ``FILE``; no text at all is the reference.
 
     Returns:
-        Files by name, in the order given; None is the shipped one.
+        Files by name, in the order given; "fast" and "reference" stand for themselves.
 
     Raises:
         InputError: If two have one name, or a name holds more than letters, digits and ``_ . + -``.
     """
     if not texts:
-        return {NETWORK: None}
-    files: dict[str, Path | None] = {}
+        return {NETWORK: Path(REFERENCE)}
+    files: dict[str, Path] = {}
     for text in texts:
         name, sign, file = text.partition("=")
         if not sign:

@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--predictor", type=Path, required=True)
-    parser.add_argument("--network", type=Path, default=None, help="ONNX file; default: the shipped one")
+    parser.add_argument(
+        "--network", type=Path, default=Path("reference"), help="ONNX file (default: %(default)s)"
+    )
     parser.add_argument("--limit", type=int, default=200, help="so many photos, spread over the folder")
     values = parser.parse_args(arguments)
     try:

@@ -117,7 +117,7 @@ def _convert(order: Order, tensorrt: TensorRT, report: dict[str, Any]) -> None:
     config = order.config.read_text()
     repository.check_config(config, order.shapes)
     crops = load_faces(order.faces, order.shapes)
-    reference = OnnxEngine(content).infer(crops)
+    reference = OnnxEngine(rewrite(content, Precision.FP32)).infer(crops)
     check_reference(reference)
     machine = tensorrt.machine()
     report |= {"machine": asdict(machine), "network": digest(content), "shapes": asdict(order.shapes)}

@@ -1,14 +1,17 @@
 """The ONNX file, rewritten so that its types say the precision of the plan.
 
-The shipped file keeps its weights in 8 and 16 bits and widens them in the graph. TensorRT has no such
-casts of stored 8-bit numbers, and since version 11 it takes the precision from the graph's types alone.
-So the job folds the stored weights into plain ones and states the precision in the graph: what TensorRT
-builds is then exactly the network that was written, whichever version builds it.
+The shipped file keeps its weights in 8 or 16 bits and widens them in the graph, and may round answers to
+8-bit integers between layers, for CPUs. TensorRT has no such casts of stored 8-bit numbers and no unsigned
+integers, and since version 11 it takes the precision from the graph's types alone. So the job folds the
+stored weights into plain ones, takes the rounding of answers out, and states the precision in the graph: what
+TensorRT builds is then exactly the network that was written, whichever version builds it, and a plan is held
+to this network's answers, which rounding between layers doesn't blur.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any, Final
 
 import numpy as np
@@ -87,19 +90,60 @@ def _check_interface(graph: Any) -> None:
 
 
 def _fold(graph: Any) -> tuple[list[Any], dict[str, np.ndarray]]:
-    """Compute the nodes that depend on constants alone: casts, and products with a scale."""
+    """Compute the nodes that depend on constants alone: casts, products with a scale, stored integers.
+
+    Answers that are rounded to integers pass on as they are; crops, which are integers, become numbers.
+    """
     constants = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
-    left = []
-    for node in graph.node:
+    left: list[Any] = []
+    renamed: dict[str, str] = {}
+    integers = {value.name for value in graph.input}
+    for original in graph.node:
+        node = onnx.NodeProto()
+        node.CopyFrom(original)
+        node.input[:] = [renamed.get(name, name) for name in original.input]
         values = [constants[name] for name in node.input if name in constants]
-        if len(values) < len(node.input) or node.op_type not in ("Cast", "Mul"):
-            left.append(node)
-        elif node.op_type == "Cast":
-            kind = helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
-            constants[node.output[0]] = values[0].astype(kind)
+        answer = node.output[0]
+        if node.op_type == "QuantizeLinear":
+            renamed[answer] = node.input[0]
+        elif node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            constants[answer] = _dequantised(node, values)
+        elif node.op_type == "DequantizeLinear" and node.input[0] in integers:
+            left += _numbers(node, constants)
+        elif node.op_type == "DequantizeLinear":
+            renamed[answer] = node.input[0]
+        elif len(values) == len(node.input) and node.op_type == "Cast":
+            constants[answer] = values[0].astype(helper.tensor_dtype_to_np_dtype(node.attribute[0].i))
+        elif len(values) == len(node.input) and node.op_type == "Mul":
+            constants[answer] = values[0] * values[1]
         else:
-            constants[node.output[0]] = values[0] * values[1]
+            left.append(node)
+            if node.op_type in ("Reshape", "Transpose") and node.input[0] in integers:
+                integers.add(answer)
     return left, constants
+
+
+def _dequantised(node: Any, values: list[np.ndarray]) -> Float32[np.ndarray, "..."]:
+    """Compute stored integers, less their zero point, times their scale."""
+    stored, scale = values[0].astype(np.float32), values[1].astype(np.float32)
+    zero = values[2].astype(np.float32) if len(values) > 2 else np.float32(0)
+    if scale.ndim:
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+        sides = [-1 if place == axis % stored.ndim else 1 for place in range(stored.ndim)]
+        scale, zero = scale.reshape(sides), np.broadcast_to(zero, scale.shape).reshape(sides)
+    return (stored - zero) * scale
+
+
+def _numbers(node: Any, constants: dict[str, np.ndarray]) -> list[Any]:
+    """Return nodes that turn crops of integers into the numbers that they stand for."""
+    source, scale, zero = node.input
+    wide, level = f"{node.output[0]}_wide", f"{node.output[0]}_level"
+    constants[f"{zero}_wide"] = constants[zero].astype(np.float32)
+    return [
+        helper.make_node("Cast", [source], [wide], to=TensorProto.FLOAT),
+        helper.make_node("Sub", [wide, f"{zero}_wide"], [level]),
+        helper.make_node("Mul", [level, scale], [node.output[0]]),
+    ]
 
 
 def _halve(nodes: list[Any], constants: dict[str, np.ndarray]) -> tuple[list[Any], dict[str, np.ndarray]]:
@@ -144,6 +188,8 @@ class OnnxEngine:
         Raises:
             ConversionError: If ONNX Runtime refuses it.
         """
+        # ONNX Runtime's own builds otherwise report to their maker.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

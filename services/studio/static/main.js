@@ -165,8 +165,7 @@ function showQuality(answer) {
     text += ` Difference from the photo: ${from.toFixed(1)} before, ${to.toFixed(1)} now (of 255).`;
   }
   element("quality-text").textContent = text;
-  element("refine").disabled = Boolean(answer.quality_before);
-  element("refine").textContent = answer.quality_before ? "Fitted" : "Fit more closely";
+  element("refine").textContent = answer.quality_before ? "Undo the closer fit" : "Fit more closely";
 }
 
 async function showFaces(answer) {
@@ -184,19 +183,21 @@ async function showFaces(answer) {
     const side = 1.3 * Math.max(right - left, bottom - top);
     if (bitmap) picture.getContext("2d").drawImage(bitmap, (left + right - side) / 2, (top + bottom - side) / 2, side, side, 0, 0, 96, 96);
     button.append(picture);
-    button.addEventListener("click", () => changeFace(index, 0));
+    button.addEventListener("click", () => changeFace(index));
     return button;
   }));
   bitmap?.close();
 }
 
+/** Show a face anew: another one, or the same after so many steps of the optimiser (0: the network's own answer). */
 async function changeFace(face, refine) {
+  const same = face === now.answer.face;
   calm();
   working("Fitting\u2026");
   try {
     const answer = await now.session.face(face, refine);
-    await take(answer, !refine);
-    announce(refine ? element("quality-text").textContent : `Face ${face + 1}.`);
+    await take(answer, !same);
+    announce(same ? element("quality-text").textContent : `Face ${face + 1}.`);
   } catch (error) {
     fail(error);
   } finally {
@@ -427,7 +428,7 @@ function wire() {
   element("choose-second").addEventListener("click", () => element("second-file").click());
   fileInput("second-file", openSecond);
   element("forget").addEventListener("click", forget);
-  element("refine").addEventListener("click", () => changeFace(now.answer.face, 12));
+  element("refine").addEventListener("click", () => changeFace(now.answer.face, now.answer.quality_before ? 0 : 12));
   element("reset").addEventListener("click", () => { panels.reset(); refresh(); announce("All edits were taken back."); });
   element("compare").addEventListener("click", () => setCompare(!stage.comparing));
   const hold = element("hold");

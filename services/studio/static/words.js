@@ -12,7 +12,7 @@ const ADVICE = {
   "image-too-large": { title: "This photo is too large", text: "" },
   "body-too-large": { title: "This file is too large", text: "" },
   "body-timeout": { title: "The upload took too long", text: "Try again, or send a smaller photo." },
-  "session-lost": { title: "The server has forgotten this photo", text: "Photos are held for a few minutes only. Your edits are still here: send the photo again to go on.", resend: true },
+  "session-lost": { title: "The server has forgotten this photo", text: "A photo is let go when it was not used for a while, or when others need the room. Your edits are still here: send the photo again to go on.", resend: true },
   "studio-busy": { title: "The studio is busy", text: "Too many people use it just now. Try again in a moment.", again: true },
   "invalid-edit": { title: "This edit is not possible", text: "" },
   unreachable: { title: "The server does not answer", text: "It may be restarting, or your connection is down. Your edits are still here.", again: true },

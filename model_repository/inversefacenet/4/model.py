@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ class TritonPythonModel:
         Raises:
             TritonModelException: If a parameter or the file is wrong; the model then doesn't load.
         """
+        # ONNX Runtime's own builds otherwise report to their maker.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         config = json.loads(args["model_config"])

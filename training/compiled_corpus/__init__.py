@@ -1,0 +1,1 @@
+"""The corpus on a CPU: rendering and augmentation compiled to machine code, without torch."""
