@@ -8,15 +8,31 @@ the model moves by a few hundredths of a millimetre.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int8, Int16
 
 FINE_COLUMNS: Final = 24
 
 BASIS_PARTS: Final = ("fine", "coarse", "fine_scale", "coarse_scale")
 """What a stored basis consists of: `<name>_fine` and so on."""
+
+
+@dataclass(frozen=True, eq=False)
+class QuantisedBasis:
+    """A basis and the integers that it was read from.
+
+    Attributes:
+        columns: The basis.
+        fine: Integers of the first directions.
+        coarse: Integers of the others.
+    """
+
+    columns: Float32[np.ndarray, "coordinates columns"]
+    fine: Int16[np.ndarray, "fine coordinates"]
+    coarse: Int8[np.ndarray, "coarse coordinates"]
 
 
 def encode_basis(name: str, basis: Float32[np.ndarray, "rows columns"]) -> dict[str, Any]:

@@ -19,14 +19,16 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Int64, UInt8
 
-from inversefacenet.basis_codec import BASIS_PARTS, decode_basis, encode_basis
+from inversefacenet.basis_codec import BASIS_PARTS, QuantisedBasis, decode_basis, encode_basis
 from inversefacenet.errors import FaceModelError, ParameterError
-from inversefacenet.narrow_basis import NarrowDirections, QuantisedBasis
+
+if TYPE_CHECKING:
+    from inversefacenet.narrow_basis import NarrowDirections
 
 FORMAT_VERSION: Final = 1
 _BASES: Final = ("shape_basis", "expression_basis", "reflectance_basis")
@@ -124,6 +126,8 @@ class MorphableModel:
         """Geometry's directions in the integers of the file; None of a model that was read from none."""
         if not self._stored:
             return None
+        from inversefacenet.narrow_basis import NarrowDirections  # compiled code: only for who draws faces
+
         return NarrowDirections.of(
             self.mean_geometry,
             [
@@ -137,6 +141,8 @@ class MorphableModel:
         """Reflectance's directions likewise."""
         if not self._stored:
             return None
+        from inversefacenet.narrow_basis import NarrowDirections  # compiled code: only for who draws faces
+
         return NarrowDirections.of(
             self.mean_reflectance, [(self._stored["reflectance_basis"], self.reflectance_sigma)]
         )

@@ -18,25 +18,11 @@ from typing import Any, Final, no_type_check
 import numpy as np
 from jaxtyping import Float32, Int, Int8, Int16, Int64
 
+from inversefacenet.basis_codec import QuantisedBasis
 from inversefacenet.compilation import compiled_fused
 
 BLOCK: Final = 2048
 _GROUP: Final = 8
-
-
-@dataclass(frozen=True, eq=False)
-class QuantisedBasis:
-    """A basis and the integers that it was read from.
-
-    Attributes:
-        columns: The basis.
-        fine: Integers of the first directions.
-        coarse: Integers of the others.
-    """
-
-    columns: Float32[np.ndarray, "coordinates columns"]
-    fine: Int16[np.ndarray, "fine coordinates"]
-    coarse: Int8[np.ndarray, "coarse coordinates"]
 
 
 @dataclass(frozen=True, eq=False)

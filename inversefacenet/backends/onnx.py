@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -12,8 +11,6 @@ from jaxtyping import Float32, UInt8
 from inversefacenet.errors import BackendError
 from inversefacenet.networks import network_path
 from inversefacenet.onnx_session import OnnxSession
-
-_SMALL_BYTES: Final = 2_500_000
 
 
 class OnnxBackend:
@@ -46,8 +43,6 @@ class OnnxBackend:
             content = path.read_bytes()
         except OSError as error:
             raise BackendError(f"The network {path.name} can't be read: {error.strerror}.") from error
-        if not threads and len(content) < _SMALL_BYTES:
-            threads = 1
         self._session = session = OnnxSession(content, threads, name=path.name, spinning=True)
         if session.input_type != "tensor(uint8)" or session.input_shape[1:] != (240, 240, 3):
             raise BackendError(f"The network {path.name} must take uint8 crops of shape [n, 240, 240, 3].")
