@@ -52,7 +52,7 @@ def _stages(axes: Any, results: Results) -> None:
     axes.set_xlim(lowest, highest * 1.6)
     axes.set_xlabel("milliseconds; the number is the ratio")
     axes.set_title("Stages beside their floors", fontsize=10)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="upper right")
     axes.grid(axis="x", alpha=0.3)
 
 
