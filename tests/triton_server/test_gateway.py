@@ -50,7 +50,7 @@ def vector(answer):
 
 def test_triton_and_the_embedded_network_answer_alike(gateways, steady, tmp_path):
     gateway = gateways(steady)
-    embedded = Gateway(tmp_path, backend="onnx")
+    embedded = Gateway(tmp_path, backend="onnx", model_path="reference")
     try:
         (ours, _), (theirs, _) = embedded.post(PHOTO), gateway.post(PHOTO)
         np.testing.assert_allclose(vector(theirs), vector(ours), atol=1e-4)
