@@ -82,9 +82,10 @@ def serve(connection: Connection, photos: list[bytes], threads: int) -> None:
         from inversefacenet.backends.onnx import OnnxBackend
         from inversefacenet.image import decode_photo
         from inversefacenet.landmarks import FaceDetector
+        from inversefacenet.networks import REFERENCE  # what Triton serves: all run the same network
         from inversefacenet.reconstruction import Reconstructor
 
-        reconstructor = Reconstructor(FaceDetector(), OnnxBackend(threads=threads))
+        reconstructor = Reconstructor(FaceDetector(), OnnxBackend(REFERENCE, threads=threads))
         turns = itertools.cycle(photos)
 
         def one() -> float:

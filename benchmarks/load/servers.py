@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from inversefacenet.networks import reference_path
+from inversefacenet.networks import REFERENCE, reference_path
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOST: Final = "127.0.0.1"
@@ -124,7 +124,7 @@ class GatewayServer(Server):
         Raises:
             ServerError: If it doesn't become ready.
         """
-        chosen = {"host": HOST, "port": 0, "grpc_port": 0, **settings}
+        chosen = {"host": HOST, "port": 0, "grpc_port": 0, "model_path": REFERENCE, **settings}
         super().__init__(
             [sys.executable, "-m", "services.gateway"], folder / f"{name}.log", gateway_environment(chosen)
         )
