@@ -29,7 +29,6 @@ from inversefacenet.batch.run import BatchRun, Chunk
 PRICE_PER_CORE_HOUR: Final = 0.04
 """US dollars: an assumption, near what clouds ask for a core of a rented machine."""
 
-_CHUNK: Final = 8
 _LISTED: Final = 20_000  # more photos than a measurement gets to
 _WARM: Final = 2  # chunks that each worker does before the time begins
 
@@ -102,7 +101,7 @@ def measure(photos: Sequence[Path], workers: int, seconds: float, network: Path 
     """Return the photos a second of so many workers."""
     listed = [str(photo) for photo in itertools.islice(itertools.cycle(photos), _LISTED)]
     with tempfile.TemporaryDirectory() as folder:
-        run = BatchRun(listed, Path(folder, "faces.jsonl"), network=network, faces="largest", chunk=_CHUNK)
+        run = BatchRun(listed, Path(folder, "faces.jsonl"), network=network, faces="largest")
         with run.open() as chunks:
             done = run.work(LocalEngine(workers), chunks)
             try:

@@ -27,7 +27,7 @@ from inversefacenet.batch.files import (
     remove_unfinished,
     write_atomically,
 )
-from inversefacenet.batch.installation import detector_settings
+from inversefacenet.batch.installation import detector_settings, predictor_anywhere
 from inversefacenet.batch.photos import photos_in, spread
 from inversefacenet.errors import InputError, InverseFaceNetError
 from training import photo_store
@@ -58,7 +58,7 @@ def prepare(
         engine: Who works.
         faces: The largest face of each photo, or all.
         limit: Photos to use, spread over the folder.
-        predictor: The landmark predictor's file; by default the one that is installed.
+        predictor: The landmark predictor, a file or `dlib_models.OPEN`; by default the usual one.
         shard: Photos of a shard.
 
     Returns:
@@ -83,7 +83,7 @@ def prepare(
         _start(store, settings, listing)
         parts = [tuple(names[i : i + shard]) for i in range(0, len(names), shard)]
         jobs = [
-            ShardJob(photos.absolute(), number, part, faces, chosen, predictor and predictor.absolute())
+            ShardJob(photos.absolute(), number, part, faces, chosen, predictor_anywhere(predictor))
             for number, part in enumerate(parts)
             if not photo_store.shard_is_whole(store, number)
         ]
@@ -199,7 +199,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="least share of the crop inside the photo",
     )
     parser.add_argument(
-        "--landmark-predictor", type=Path, default=None, help="its file, if not the usual one"
+        "--landmarks",
+        "--landmark-predictor",
+        type=Path,
+        metavar="FILE",
+        help="landmark predictor: a file, or 'open' for the project's own; default: the usual one",
     )
     parser.add_argument("--any-landmarks", action="store_true", help="keep implausible landmarks too")
     return parser
@@ -221,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
             engine,
             faces=values.faces,
             limit=values.limit,
-            predictor=values.landmark_predictor,
+            predictor=values.landmarks,
         )
     except (InverseFaceNetError, OSError) as error:
         print(f"prepare: {error}", file=sys.stderr)

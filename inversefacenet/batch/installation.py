@@ -7,7 +7,7 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
-from inversefacenet.dlib_models import STOCK_PREDICTOR, weights_path
+from inversefacenet.dlib_models import OPEN, OPEN_FILE, STOCK_PREDICTOR, weights_path
 from inversefacenet.errors import InputError
 
 
@@ -15,17 +15,27 @@ def detector_settings(predictor: Path | None = None) -> dict[str, str]:
     """Return what landmarks depend on beside our own code: dlib, the predictor's file, Pillow.
 
     Args:
-        predictor: Its file; by default the one that is installed.
+        predictor: Its file, or `OPEN`; by default the one that is installed.
 
     Raises:
         MissingDependencyError: dlib's weights aren't installed.
         InputError: The file can't be read.
     """
+    file = OPEN_FILE if predictor == OPEN else predictor or weights_path(STOCK_PREDICTOR)
     return {
         "dlib-bin": _version("dlib-bin"),
-        "predictor": file_digest(predictor or weights_path(STOCK_PREDICTOR)),
+        "predictor": file_digest(file),
         "pillow": _version("pillow"),
     }
+
+
+def predictor_anywhere(predictor: Path | None) -> Path | None:
+    """Return how workers name a landmark predictor, whatever folder they work in.
+
+    Args:
+        predictor: A file; `OPEN` and None, which are each installation's own, stay as they are.
+    """
+    return predictor if predictor is None or predictor == OPEN else predictor.absolute()
 
 
 def refinement_settings(steps: int) -> dict[str, Any]:

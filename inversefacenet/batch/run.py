@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from inversefacenet.batch.engines import Engine, complete
 from inversefacenet.batch.files import (
@@ -31,8 +31,11 @@ from inversefacenet.batch.files import (
     remove_unfinished,
     write_atomically,
 )
-from inversefacenet.batch.tables import Row, TableFormat, table_format
+from inversefacenet.batch.tables import TableFormat, table_format
 from inversefacenet.errors import InputError
+
+if TYPE_CHECKING:
+    from inversefacenet.batch.work import Setup
 
 VERSION: Final = 1
 """Of rows and parts; a run of another one can't be continued."""
@@ -88,7 +91,12 @@ class BatchRun:
         chunk: int = CHUNK,
         refine: int = 0,
     ) -> None:
-        from inversefacenet.batch.installation import detector_settings, file_digest, refinement_settings
+        from inversefacenet.batch.installation import (
+            detector_settings,
+            file_digest,
+            predictor_anywhere,
+            refinement_settings,
+        )
         from inversefacenet.batch.work import Setup
         from inversefacenet.morphable_model import MorphableModel
         from inversefacenet.networks import network_path
@@ -102,7 +110,7 @@ class BatchRun:
         network = network_path(network).absolute()
         model = MorphableModel.load(face_model) if face_model else MorphableModel.load_default()
         face_model = face_model and face_model.absolute()
-        predictor = predictor and predictor.absolute()
+        predictor = predictor_anywhere(predictor)
         self._setup = Setup(network, file_digest(network), face_model, model.digest, predictor, faces, refine)
         self.photos = len(photos)
         self._chunks = [
@@ -166,13 +174,13 @@ class BatchRun:
 
         done = complete(
             engine,
-            partial(_work, self._setup),
+            partial(_work, self._setup, self.output.name),
             chunks,
             split=lambda chunk: [Chunk(chunk.number, (photo,)) for photo in chunk.photos],
-            crashed=lambda chunk: crashed(chunk.photos),
+            crashed=lambda chunk: [self.format.encode(crashed(chunk.photos))],
         )
-        for chunk, rows in done:
-            write_atomically(self._part(chunk), self.format.encode(rows))
+        for chunk, files in done:
+            write_atomically(self._part(chunk), self.format.merge(files))
             yield chunk
 
     def finish(self) -> dict[str, Any]:
@@ -198,8 +206,13 @@ class BatchRun:
         return self._parts / f"{chunk.number:08d}{self.format.suffix}"
 
 
-def _work(setup: Any, chunk: Chunk) -> list[Row]:
+def _work(setup: Setup, output: str, chunk: Chunk) -> list[bytes]:
+    """Return the file of a chunk's rows, alone in a list.
+
+    Encoded by the worker: one process that did it for all would hold back a machine of many cores.
+    """
     # Imported where the work is done: the process that hands it out needs neither detector nor engine.
     from inversefacenet.batch.work import work
 
-    return work(setup, chunk.photos)
+    rows = work(setup, chunk.photos)
+    return [table_format(Path(output), refined=setup.refine > 0).encode(rows)]

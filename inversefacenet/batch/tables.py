@@ -77,6 +77,10 @@ class TableFormat(Protocol):
         """Return the file of one part."""
         ...
 
+    def merge(self, files: Sequence[bytes]) -> bytes:
+        """Return the file of one part from files that hold its rows, in order."""
+        ...
+
     def join(self, parts: Iterable[Path], output: Path) -> Counts:
         """Write all parts into one file, in order, a few at a time in memory; it appears when it is whole."""
         ...
@@ -115,6 +119,10 @@ class JsonLines:
             plain = [row | {"quality_before": row.get("quality_before")} for row in plain]
         return "".join(json.dumps(row, allow_nan=False) + "\n" for row in plain).encode()
 
+    def merge(self, files: Sequence[bytes]) -> bytes:
+        """Return the file of one part; see `TableFormat.merge`."""
+        return b"".join(files)
+
     def join(self, parts: Iterable[Path], output: Path) -> Counts:
         """Write all parts into one file; see `TableFormat.join`."""
         counts = Counts()
@@ -140,7 +148,17 @@ class Parquet:
 
     def encode(self, rows: Sequence[Row]) -> bytes:
         """Return the file of one part."""
-        table = self._arrow.Table.from_pylist([_plain(row) for row in rows], self._schema)
+        return self._file(self._arrow.Table.from_pylist([_plain(row) for row in rows], self._schema))
+
+    def merge(self, files: Sequence[bytes]) -> bytes:
+        """Return the file of one part; see `TableFormat.merge`."""
+        if len(files) == 1:
+            return files[0]
+        return self._file(
+            self._arrow.concat_tables([self._parquet.read_table(io.BytesIO(file)) for file in files])
+        )
+
+    def _file(self, table: Any) -> bytes:
         buffer = io.BytesIO()
         self._parquet.write_table(table, buffer, compression="zstd")
         return buffer.getvalue()

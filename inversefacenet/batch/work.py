@@ -35,7 +35,7 @@ class Setup:
         network_digest: SHA-256 that it must have, on whatever machine.
         face_model: The face model's file; None for the one that ships.
         face_model_digest: What it must have.
-        predictor: The landmark predictor's file; None for the one that is installed.
+        predictor: The landmark predictor's file, or `dlib_models.OPEN`; None for the one that is installed.
         faces: The largest face of each photo, or all.
         refine: Most steps in which each face is refined.
     """

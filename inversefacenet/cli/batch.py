@@ -78,7 +78,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add_face_model_option(parser)
     parser.add_argument(
-        "--landmark-predictor", type=Path, metavar="FILE", help="of 68 points; by default the installed one"
+        "--landmarks",
+        "--landmark-predictor",
+        type=Path,
+        metavar="FILE",
+        help="landmark predictor: a file, or 'open' for the project's own; default: the usual one",
     )
     parser.add_argument(
         "--sheet",
@@ -107,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
         options.output,
         network=options.model,
         face_model=options.face_model,
-        predictor=options.landmark_predictor,
+        predictor=options.landmarks,
         faces=options.faces,
         chunk=options.chunk,
         refine=options.refine,

@@ -16,6 +16,7 @@ from inversefacenet.batch import run as batch_run
 from inversefacenet.batch import work as batch_work
 from inversefacenet.batch.files import alone_in
 from inversefacenet.batch.photos import photos_named
+from inversefacenet.batch.rows import read_rows
 from inversefacenet.batch.run import BatchRun
 from inversefacenet.batch.tables import table_format
 from inversefacenet.cli import main
@@ -191,13 +192,29 @@ def test_two_runs_never_write_to_one_place(folder, tmp_path):
         pass
 
 
-def test_a_photo_that_kills_workers_has_a_row_like_others(table, folder, tmp_path):
-    output = tmp_path / "faces.jsonl"
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_photo_that_kills_workers_has_a_row_like_others(ending, table, folder, tmp_path):
+    output = tmp_path / f"faces.{ending}"
     engine = GivingUp(lambda task: "c.png" in str(task))
     complete_run(folder, output, engine, chunk=3)
-    crashed = [row for row in rows_of(output) if row["problem"] == "crashed"]
+    rows = list(read_rows(output))
+    crashed = [row for row in rows if row["problem"] == "crashed"]
     assert [Path(row["photo"]).name for row in crashed] == ["c.png"]
-    assert len(rows_of(output)) == 8
+    assert len(rows) == 8
+    # Its chunk was done in pieces, and its neighbours' rows are what they always are.
+    known = {(row["photo"], row["face"]): row["problem"] for row in rows_of(table)}
+    assert all(known[row["photo"], row["face"]] == row["problem"] for row in rows if row not in crashed)
+
+
+def test_the_projects_own_landmarks_do_for_batches(folder, tmp_path):
+    usual, own = tmp_path / "usual.jsonl", tmp_path / "own.jsonl"
+    photo = str(folder / "a.png")
+    assert main(["batch", photo, "--output", str(usual), "--workers", "1"]) == 0
+    assert main(["batch", photo, "--output", str(own), "--workers", "1", "--landmarks", "open"]) == 0
+    (one,), (other,) = rows_of(usual), rows_of(own)
+    assert other["problem"] is None
+    assert one["parameters"] != other["parameters"]
+    assert min(one["quality"]["iou"], other["quality"]["iou"]) > 0.85
 
 
 def test_a_fault_of_ours_is_a_row_and_a_broken_installation_an_error(folder, tmp_path, monkeypatch):
