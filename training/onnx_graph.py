@@ -14,7 +14,13 @@ OPSET: Final = 17
 
 
 class Graph:
-    """Collects nodes and constants of an ONNX graph in the order of computation."""
+    """Collects nodes and constants of an ONNX graph in the order of computation.
+
+    Attributes:
+        taken: What the network's first layer takes: 8-bit crops, [n, 240, 240, 3].
+    """
+
+    taken: str
 
     def __init__(self) -> None:
         """Begin an empty graph.
@@ -31,13 +37,18 @@ class Graph:
         self._onnx: Any = onnx
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
+        self.taken = "crops"
 
     def crops(self) -> str:
-        """Begin with the input: 8-bit crops are cast, scaled to [-0.5, 0.5] and put channels first."""
-        value = self.node("Cast", ["crops"], to=self._onnx.TensorProto.FLOAT)
+        """Begin with what is taken: 8-bit crops are cast, scaled to [-0.5, 0.5] and put channels first."""
+        value = self.node("Cast", [self.taken], to=self._onnx.TensorProto.FLOAT)
         value = self.node("Mul", [value, self.constant(np.float32(1 / 255))])
         value = self.node("Sub", [value, self.constant(np.float32(0.5))])
         return self.node("Transpose", [value], perm=[0, 3, 1, 2])
+
+    def answer(self, value: str) -> None:
+        """End with what the network's last layer answers."""
+        self.node("Identity", [value], output="parameters")
 
     def node(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
         """Add a node; returns its output's name."""

@@ -52,7 +52,7 @@ def add_integer_chain(graph: Graph, layers: Sequence[Quantised]) -> None:
         if isinstance(quantised.layer, Convolution) and quantised.layer.pooling:
             side, step = quantised.layer.pooling
             value = graph.node("MaxPool", [value], kernel_shape=[side, side], strides=[step, step])
-    graph.node("Identity", [value], output="parameters")
+    graph.answer(value)
 
 
 def _quantise(graph: Graph, value: str, scale: np.float32, zero: int) -> str:
@@ -86,7 +86,7 @@ def _answer(graph: Graph, value: str, quantised: Quantised, right: int) -> str:
 
 def _taken(graph: Graph, first: Quantised) -> tuple[Quantised, str, int]:
     """Return the first layer as it takes crops, the crops with channels first, and more padding right."""
-    value, right = "crops", 0
+    value, right = graph.taken, 0
     layer = first.layer
     if isinstance(layer, Convolution) and layer.stride[1] > 1 and CROP_SIZE % layer.stride[1] == 0:
         first, right = _spread(first, layer)

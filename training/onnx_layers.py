@@ -39,7 +39,7 @@ def add_encoder(graph: Graph, network: Encoder, rank: int) -> None:
         value = _fast(graph, value, network)
     else:
         raise InputError(f"{type(network).__name__} can't be exported: AlexNet, ResNet and FastNetwork can.")
-    graph.node("Identity", [value], output="parameters")
+    graph.answer(value)
 
 
 def _alexnet(graph: Graph, value: str, network: AlexNet, rank: int) -> str:
