@@ -13,11 +13,17 @@ ARGS ?=
 
 BIN := .venv/bin/python
 PIP := $(BIN) -m pip install --quiet --disable-pip-version-check
+# What reaches compiled code; of the rest nothing could read beyond an array.
+COMPILED := bounds camera colour compiled_corpus crop downscale editing_kernels editing_photo evidence face_picture face_proposals \
+	fitting fitting_derivatives fitting_refine forest_alignment grey_patch landmark_forest landmarks metrics mirroring \
+	morphable_model narrow_basis patch_sampling proposal_search rasterizer reconstruction rendering texture texture_atlas \
+	tracking visualisation
+
 TYPED := inversefacenet services benchmarks scripts deploy
 TYPED_WITH_TORCH := benchmarks/corpus.py benchmarks/engines.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-training test-face-model test-triton test-deploy fuzz lint format typecheck \
+.PHONY: help setup run demo test test-training test-face-model test-triton test-deploy test-bounds fuzz lint format typecheck \
 	typecheck-training test-ray proto proto-lint evaluate bench bench-load soak triton face-model train train-smoke \
 	docs docs-pictures face-atlas bench-editing bench-batch studio \
 	test-studio clean distclean
@@ -56,6 +62,10 @@ test-ray: .venv/.ray ## Start a real Ray cluster of several nodes, kill one, and
 
 test-studio: .venv/.studio ## Use the studio as people do, in a headless Chromium; needs one (Debian: chromium)
 	@exec $(BIN) scripts/run_tests.py tests/studio $(ARGS)
+
+test-bounds: .venv/.dev ## Run what is compiled with its array bounds checked (2 minutes)
+	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$(CURDIR)/out/bounds" OPENBLAS_NUM_THREADS=1 \
+		$(BIN) scripts/run_tests.py $(COMPILED:%=tests/unit/test_%.py) $(ARGS)
 
 fuzz: .venv/.fuzz ## Send the service thousands of damaged photos and requests (2 minutes)
 	@exec $(BIN) tests/fuzz/run.py $(ARGS)

@@ -50,7 +50,17 @@ def encode_basis(name: str, basis: Float32[np.ndarray, "rows columns"]) -> dict[
 
 
 def decode_basis(name: str, arrays: Mapping[str, Any]) -> Float32[np.ndarray, "rows columns"]:
-    """Restore a basis that `encode_basis` quantised; its columns are given unit length again."""
+    """Restore a basis that `encode_basis` quantised; its columns are given unit length again.
+
+    Raises:
+        ValueError: If the arrays don't fit each other, or hold something else.
+    """
+    for suffix in ("fine", "coarse"):
+        integers, scale = arrays[f"{name}_{suffix}"], arrays[f"{name}_{suffix}_scale"]
+        if integers.ndim != 2 or integers.dtype.kind != "i" or scale.shape != (len(integers),):
+            raise ValueError(f"{name}_{suffix} must be rows of integers, with a scale for each")
+        if not np.isfinite(scale).all():
+            raise ValueError(f"{name}_{suffix}_scale holds numbers that are not finite")
     parts = [
         arrays[f"{name}_{suffix}"].astype(np.float32) * arrays[f"{name}_{suffix}_scale"][:, None]
         for suffix in ("fine", "coarse")

@@ -34,6 +34,9 @@ CROP_MARGIN: Final = 1.0
 
 JAW_POINTS: Final = 17
 
+SMALLEST_EXTENT: Final = 1e-30
+"""Points that lie closer together coincide: what enlarges them to a crop is beyond float32."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -111,7 +114,7 @@ def fit_placement(
     """
     low, high = points.min(axis=0), points.max(axis=0)
     extent = float((high - low).max())
-    if not np.isfinite(extent) or extent <= 0:
+    if not SMALLEST_EXTENT < extent < np.inf:
         raise LandmarkError("The landmarks must be finite and must not all coincide.")
     scale = (size - 2 * margin) / extent
     centre = (low + high) / 2

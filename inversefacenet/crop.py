@@ -131,6 +131,9 @@ def resample(
     """Resample the square of the photo that `placement` maps onto `size` pixels, with antialiasing.
 
     The photo is read in place, and black around its edges.
+
+    Raises:
+        LandmarkError: If the square isn't finite, or far larger than the photo.
     """
     back = placement.inverse()
     return resampled_square(image, back.offset, back.scale * size, size)

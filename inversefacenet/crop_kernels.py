@@ -9,12 +9,21 @@ Convention:
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from inversefacenet.compilation import compiled, compiled_fused, read_only
+from inversefacenet.errors import ImageError, LandmarkError
+from inversefacenet.photo_array import FAR, check_photo
+
+_LARGEST_SPAN: Final = 8.0
+"""A square that is resampled is at most so many times as wide as a square photo of the same area..."""
+
+_SMALL_PHOTO: Final = 2048.0
+"""...or as this, in pixels, for smaller photos."""
 
 
 def resampled_square(
@@ -27,6 +36,10 @@ def resampled_square(
         corner: The square's left and top in the photo's continuous pixels.
         span: Its side.
         size: Pixels of the result's side.
+
+    Raises:
+        ImageError: See `masked_square`.
+        LandmarkError: Likewise.
     """
     return masked_square(image, corner, span, _NO_MASK, size)[0]
 
@@ -46,9 +59,22 @@ def masked_square(
         span: Its side.
         mask: True where the second picture isn't black; it may be empty, as the second picture is then.
         size: Pixels of the result's side.
+
+    Raises:
+        ImageError: If the photo is no 8-bit RGB array, or the mask has another size than the result.
+        LandmarkError: If there is no such square, or one far larger than the photo: its memory and time would
+            have no bound.
     """
+    check_photo(image)
+    if mask.shape not in ((0, 0), (size, size)):
+        raise ImageError("The mask has another size than the picture that it is for.")
+    left, top, side = float(corner[0]), float(corner[1]), float(span)
+    most = _LARGEST_SPAN * max(math.sqrt(image.shape[0] * image.shape[1]), _SMALL_PHOTO)
+    if not (0 < side <= most and math.isfinite(left) and math.isfinite(top)):
+        raise LandmarkError("The square around the face isn't finite, or is far larger than the photo.")
+    left, top = (min(max(edge, -FAR), FAR) for edge in (left, top))
     whole, masked = np.empty((size, size, 3), np.uint8), np.empty((*mask.shape, 3), np.uint8)
-    _resample(read_only(image), float(corner[0]), float(corner[1]), float(span), mask, whole, masked)
+    _resample(read_only(image), left, top, side, mask, whole, masked)
     return whole, masked
 
 
@@ -159,17 +185,19 @@ def _flip_polygon(xs: Any, ys: Any, mask: Any) -> None:
         xa, ya, xb, yb = xs[corner], ys[corner], xs[after], ys[after]
         if ya == yb:
             continue
-        low, high = max(min(ya, yb), 0.0), max(ya, yb)
+        # The constant comes first wherever a number is limited: `max` then takes it in place of NaN, which
+        # would become an index otherwise.
+        low, high = max(0.0, min(ya, yb)), max(ya, yb)
         if low >= size:
             continue
         # A row counts an edge that crosses its centre line, the upper end included, the lower not; each
         # crossing flips all pixels to its right.
         for row in range(int(np.ceil(low - 0.5)), size):
             centre = row + 0.5
-            if centre >= high:
+            if not centre < high:
                 break
             crossing = xa + (centre - ya) / (yb - ya) * (xb - xa)
-            crossing = min(max(crossing, 0.0), size)
+            crossing = min(max(0.0, crossing), size)
             for column in range(int(np.floor(crossing - 0.5)) + 1, size):
                 mask[row, column] = not mask[row, column]
 

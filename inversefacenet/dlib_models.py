@@ -28,9 +28,11 @@ LANDMARKS: Final = 68
 OPEN: Final = Path("open")
 """Stands for the predictor that comes with this package; see `docs/landmarks.md`."""
 
+OPEN_FILE: Final = Path(__file__).parent / "assets" / "open_landmarks.ifnlm"
+"""Its file."""
+
 # What dlib's own function returns, which takes 200 ms to unpack it, as a file, which takes 1.
 _FRONTAL_FILE: Final = Path(__file__).parent / "assets" / "frontal_faces.svm"
-_OPEN_FILE: Final = Path(__file__).parent / "assets" / "open_landmarks.ifnlm"
 
 _STOCK_INNER_RADIUS: Final = 0.305  # median over photos
 _NO_PREDICTOR: Final = "{} is no landmark predictor, neither packed nor dlib's."
@@ -113,6 +115,7 @@ def load_predictor(path: Path | None) -> Predictor:
     content, radius = _content(path), _STOCK_INNER_RADIUS
     if content.startswith(MAGIC):
         forest = LandmarkForest.unpacked(content)
+        SmallForest.of(forest)  # refuses what names pixels or landmarks that there aren't: dlib doesn't look
         content, radius = forest.dlib_bytes(), forest.inner_radius
     predictor = dlib.shape_predictor.__new__(dlib.shape_predictor)
     try:
@@ -146,11 +149,12 @@ def load_forest(path: Path | None) -> Forest:
 
 def _content(path: Path) -> bytes:
     try:
-        return (_OPEN_FILE if path == OPEN else path).read_bytes()
+        return (OPEN_FILE if path == OPEN else path).read_bytes()
     except OSError as error:
         raise InputError(
-            f"The landmark predictor {path} can't be read: {error.strerror}. Train one with "
-            "`python -m training.landmark_predictor.train`, or leave the setting out."
+            f"The landmark predictor {path} can't be read: {error.strerror}. Name `open` for the "
+            "project's own, train one with `python -m training.landmark_predictor.train`, or leave the "
+            "setting out."
         ) from error
 
 

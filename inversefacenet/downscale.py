@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from inversefacenet.compilation import compiled
+from inversefacenet.photo_array import check_photo
 
 MOST_SAMPLES: Final = 4
 """Of a box at most so many rows, and so many columns, are read."""
@@ -30,7 +31,11 @@ def box_average(
         image: Photo; strided views are read as they are, unless their pixels lie apart.
         rows: Of the picture. Where there are more than the photo's, rows are repeated.
         columns: Likewise.
+
+    Raises:
+        ImageError: If the photo is no 8-bit RGB array.
     """
+    check_photo(image)
     if image.strides[2] != 1 or image.strides[1] != 3:
         image = np.ascontiguousarray(image)
     height, width = image.shape[:2]

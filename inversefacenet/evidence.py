@@ -20,6 +20,7 @@ from jaxtyping import Bool
 
 from inversefacenet.comparison_kernels import measure_cells, measure_landmarks, region_size
 from inversefacenet.compilation import read_only
+from inversefacenet.metrics import check_frame
 
 if TYPE_CHECKING:
     from inversefacenet.crop import FaceCrop
@@ -36,7 +37,11 @@ def evidence(face: Face, crop: FaceCrop, rendering: Rendering, quality: Quality)
         crop: What the network saw; its landmarks must be known.
         rendering: The answer in the crop's frame.
         quality: How well that explains the crop.
+
+    Raises:
+        ImageError: If the rendering has another size than the crop.
     """
+    check_frame(crop, rendering)
     points, model = crop.landmarks.astype(np.float64), rendering.landmarks.astype(np.float64)
     eyes = max(math.dist(points[36], points[45]), 1e-3)
     followed, pixels = np.empty(len(_FOLLOWED)), np.empty(len(_NOTHING_SEEN))

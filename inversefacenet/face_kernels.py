@@ -10,18 +10,37 @@ from jaxtyping import Float32, Int32
 
 from inversefacenet.camera import CAMERA_DISTANCE
 from inversefacenet.compilation import compiled, compiled_fused
+from inversefacenet.errors import FaceModelError, ParameterError
 from inversefacenet.illumination import SQRT3, SQRT5, SQRT15
 
 
 def vertex_normals(
     vertices: Float32[np.ndarray, "vertices 3"], triangles: Int32[np.ndarray, "triangles 3"]
 ) -> Float32[np.ndarray, "vertices 3"]:
-    """Return unit vertex normals: the mean of the adjacent triangles' normals, weighted by area."""
+    """Return unit vertex normals: the mean of the adjacent triangles' normals, weighted by area.
+
+    Raises:
+        FaceModelError: If triangles name vertices that there aren't.
+    """
     normals = np.zeros((len(vertices), 3), np.float32)
-    _unit_normals(
-        np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(triangles, np.int32), normals
-    )
+    triangles = checked_triangles(triangles, len(vertices))
+    _unit_normals(np.ascontiguousarray(vertices, np.float32), triangles, normals)
     return normals
+
+
+def checked_triangles(
+    triangles: Int32[np.ndarray, "triangles 3"], vertices: int
+) -> Int32[np.ndarray, "triangles 3"]:
+    """Return triangles as compiled loops take them, which check no index.
+
+    Raises:
+        FaceModelError: If they name vertices that there aren't.
+    """
+    narrow = np.ascontiguousarray(triangles, np.int32)
+    # Seen as unsigned, a negative index is a large one.
+    if narrow.size and narrow.view(np.uint32).max() >= vertices:
+        raise FaceModelError("The mesh names vertices that it does not have.")
+    return narrow
 
 
 def turn_and_shade(
@@ -38,8 +57,13 @@ def turn_and_shade(
         reflectance: Their linear RGB reflectance.
         rotation: Model space to camera axes.
         light: Irradiance coefficients (`inversefacenet.illumination`).
-        triangles: Vertex indices.
+        triangles: Vertex indices of a checked face model.
+
+    Raises:
+        ParameterError: If the arrays have other shapes: the loops look at no array's end.
     """
+    if reflectance.shape != geometry.shape or rotation.shape != (3, 3) or light.shape != (9, 3):
+        raise ParameterError("Geometry, reflectance, rotation and light do not fit together.")
     vertices, colours = np.empty_like(geometry), np.empty_like(geometry)
     _turn_and_shade(geometry, reflectance, rotation, _polynomial(light), triangles, vertices, colours)
     return vertices, colours
@@ -174,9 +198,10 @@ def _project_landmarks(
             for k in range(candidates.shape[1]):
                 v = candidates[i, k]
                 depth = distance - vertices[v, 2]
-                out = vertices[v, 0] / depth * dx + vertices[v, 1] / depth * dy
+                out = np.divide(vertices[v, 0], depth) * dx + np.divide(vertices[v, 1], depth) * dy
                 if k == 0 or out > farthest:
                     farthest, chosen = out, v
         depth = distance - vertices[chosen, 2]
-        points[i, 0] = vertices[chosen, 0] / depth
-        points[i, 1] = -vertices[chosen, 1] / depth
+        # Divided as NumPy does it: a vertex may lie at the camera's own depth.
+        points[i, 0] = np.divide(vertices[chosen, 0], depth)
+        points[i, 1] = np.divide(-vertices[chosen, 1], depth)

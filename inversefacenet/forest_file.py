@@ -22,6 +22,12 @@ _BROKEN: Final = "This is no landmark predictor of dlib's, or it ends early."
 _MOST: Final = 1 << 16
 """No count in such a file is larger."""
 
+_FARTHEST: Final = 1000.0
+"""No shape, offset or step of a move is larger, in boxes."""
+
+# Dimensions and NumPy's kind of mean, anchors, offsets, pairs, thresholds, moves and steps.
+_KINDS: Final = [(1, "f"), (2, "u"), (3, "f"), (4, "u"), (3, "f"), (4, "i"), (3, "f")]
+
 
 @dataclass(frozen=True)
 class SmallForest:
@@ -49,12 +55,17 @@ class SmallForest:
         """Refuse what kernels, which check no index, would read outside the arrays for.
 
         Raises:
-            InputError: The parts don't fit each other.
+            InputError: The parts don't fit each other, or hold numbers that lead to no place in a photo.
         """
+        parts = (self.mean, self.anchors, self.offsets, self.pairs, self.thresholds, self.moves, self.steps)
+        kinds = [(part.ndim, part.dtype.kind) for part in parts]
+        if kinds != _KINDS or any(part.size == 0 for part in (self.mean, self.anchors, self.pairs)):
+            raise InputError(_BROKEN)
         levels, pool = self.anchors.shape
         _, trees, splits, _ = self.pairs.shape
         fits = (
             len(self.mean) == self.moves.shape[3]
+            and self.pairs.shape[3] == 2
             and len(self.mean) % 2 == 0
             and self.offsets.shape == (levels, pool, 2)
             and self.pairs.shape[0] == levels
@@ -64,13 +75,25 @@ class SmallForest:
         )
         if not fits or int(self.pairs.max()) >= pool or 2 * int(self.anchors.max()) >= len(self.mean):
             raise InputError(_BROKEN)
+        # Shapes are turned as the mean is, so that must have an extent; and none may grow beyond all photos.
+        near = all(np.abs(part).max() < _FARTHEST for part in (self.mean, self.offsets, self.steps))
+        apart = (self.mean[2:] != self.mean[:-2]).any()
+        if not (near and apart and np.isfinite(self.thresholds).all()):
+            raise InputError(_BROKEN)
 
     @classmethod
     def of(cls, forest: LandmarkForest) -> SmallForest:
-        """Make it of one with 32-bit moves."""
-        steps = np.maximum(np.abs(forest.leaves).max(axis=3), 1e-12) / np.float32(127)
-        pairs = np.stack([forest.first, forest.second], axis=-1).astype(np.uint16)
-        moves = np.rint(forest.leaves / steps[..., None]).astype(np.int8)
+        """Make it of one with 32-bit moves.
+
+        Raises:
+            InputError: If its parts don't fit each other.
+        """
+        try:
+            steps = np.maximum(np.abs(forest.leaves).max(axis=3), 1e-12) / np.float32(127)
+            pairs = np.stack([forest.first, forest.second], axis=-1).astype(np.uint16)
+            moves = np.rint(forest.leaves / steps[..., None]).astype(np.int8)
+        except ValueError as error:
+            raise InputError(_BROKEN) from error
         return cls(forest.mean, forest.anchors, forest.offsets, pairs, forest.thresholds, moves, steps)
 
     @classmethod
@@ -91,6 +114,9 @@ class SmallForest:
             if shape is None:
                 splits, leaves = reader.peek_tree()
                 shape = (levels, trees, splits)
+                # Each number takes two bytes at least: what a damaged file announces isn't made room for.
+                if 2 * levels * trees * (splits + leaves * len(mean)) > len(content):
+                    raise InputError(_BROKEN)
                 pairs = np.empty((*shape, 2), np.uint16)
                 thresholds = np.empty(shape, np.float32)
                 moves = np.empty((levels, trees, leaves, len(mean)), np.int8)
@@ -104,7 +130,9 @@ class SmallForest:
         offsets = [reader.floats(2 * reader.count()) for _ in range(reader.count())]
         if {len(one) for one in anchors} != {len(offsets[0]) // 2} or len(anchors) != len(offsets):
             raise InputError(_BROKEN)
-        if max(map(max, anchors)) > 255 or {len(one) for one in offsets} != {len(offsets[0])}:
+        if max(map(max, anchors)) > 255 or min(map(min, anchors)) < 0:
+            raise InputError(_BROKEN)
+        if {len(one) for one in offsets} != {len(offsets[0])}:
             raise InputError(_BROKEN)
         return cls(
             mean,

@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from inversefacenet.compilation import compiled, compiled_inline, read_only
+from inversefacenet.errors import ImageError
+from inversefacenet.photo_array import FAR, check_photo
 
 MOST_SAMPLES: Final = 4
 
@@ -33,10 +35,17 @@ def cut_grey(
         top: Its upper edge.
         scale: Photo pixels for one of the patch.
         size: Rows and columns of the patch.
+
+    Raises:
+        ImageError: If the photo is no 8-bit RGB array, a number isn't finite, or the scale isn't above 0.
     """
+    if not (0 < scale < math.inf and math.isfinite(left) and math.isfinite(top)):
+        raise ImageError("A patch has finite edges, and a finite scale above 0.")
+    # Farther outside it is the photo's edge all the same, and positions still fit whole numbers.
+    left, top, scale = min(max(left, -FAR), FAR), min(max(top, -FAR), FAR), min(scale, FAR)
     taps = 2 if scale < 1 else MOST_SAMPLES if scale > MOST_SAMPLES else math.ceil(scale) + 1
     patch = np.empty((size, size), np.uint8)
-    _cut(read_only(image), left, top, scale, taps, patch)
+    _cut(read_only(check_photo(image)), left, top, scale, taps, patch)
     return patch
 
 

@@ -115,7 +115,16 @@ class LandmarkForest:
                 leaves,
                 float(arrays["inner_radius"]),
             )
-        except (ValueError, KeyError, EOFError, lzma.LZMAError, zipfile.BadZipFile) as error:
+        except (
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            EOFError,
+            NotImplementedError,
+            lzma.LZMAError,
+            zipfile.BadZipFile,
+        ) as error:
             raise InputError(f"The landmark predictor is damaged: {error}.") from error
 
     def dlib_bytes(self) -> bytes:

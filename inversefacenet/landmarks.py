@@ -24,11 +24,12 @@ from jaxtyping import Float, Float32, UInt8
 
 from inversefacenet.crop import check_landmarks
 from inversefacenet.dlib_models import DlibModels
-from inversefacenet.errors import ImageError, LandmarkError, NoFaceError
+from inversefacenet.errors import LandmarkError, NoFaceError
 from inversefacenet.face_patch import Box
 from inversefacenet.face_search import CopySearch, Found
 from inversefacenet.forest_alignment import ForestAligner
 from inversefacenet.landmark_alignment import UPRIGHT, Aligner
+from inversefacenet.photo_array import check_photo
 from inversefacenet.proposal_search import ProposalSearch
 from inversefacenet.stages import stage
 
@@ -138,7 +139,7 @@ class FaceDetector:
             ImageError: The array is not an 8-bit RGB image.
             MissingDependencyError: dlib or its weights are not installed.
         """
-        _check(image)
+        check_photo(image)
         least = self.minimum_size if minimum_size is None else minimum_size
         with stage("detect"):
             found = self.search(image, faces=faces, minimum_size=least)
@@ -186,7 +187,7 @@ class FaceDetector:
             score: The detector's, if one was asked.
             roll: By how many radians the face is rolled clockwise, if that is known.
         """
-        _check(image)
+        check_photo(image)
         height, width = image.shape[:2]
         numbers = [float(value) for value in box]
         if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
@@ -218,10 +219,3 @@ class FaceDetector:
             if found:
                 return found
         return self._copies.search(image, faces=faces, minimum_size=minimum_size)
-
-
-def _check(image: UInt8[np.ndarray, "height width 3"]) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(
-            f"Expected an 8-bit RGB photo, uint8 [height, width, 3]; got {image.dtype} {list(image.shape)}."
-        )

@@ -16,9 +16,11 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from inversefacenet.camera import CROP_SIZE
 from inversefacenet.comparison_kernels import count_differences
 from inversefacenet.compilation import read_only
 from inversefacenet.crop import FaceCrop, face_mask, landmarks66
+from inversefacenet.errors import ImageError
 from inversefacenet.rendering import Rendering
 
 OUTER_EYE_CORNERS: Final = (36, 45)
@@ -50,8 +52,25 @@ class Quality:
         return asdict(self)
 
 
+def check_frame(crop: FaceCrop, rendering: Rendering) -> None:
+    """Check that a rendering lies in the frame of a crop: compiled code reads both side by side.
+
+    Raises:
+        ImageError: If crop or rendering have another size than crops have.
+    """
+    square = (CROP_SIZE, CROP_SIZE)
+    pictures, masks = (crop.unmasked, rendering.image), (crop.mask, rendering.mask, rendering.model_mask)
+    if not all(one.shape == (*square, 3) for one in pictures) or not all(m.shape == square for m in masks):
+        raise ImageError(f"A crop and its rendering have {CROP_SIZE} x {CROP_SIZE} pixels: these don't.")
+
+
 def measure(crop: FaceCrop, rendering: Rendering) -> Quality:
-    """Compare a rendering in the crop's frame with the crop."""
+    """Compare a rendering in the crop's frame with the crop.
+
+    Raises:
+        ImageError: If the rendering has another size than the crop.
+    """
+    check_frame(crop, rendering)
     masks = (crop.mask, rendering.mask, rendering.model_mask, face_mask(rendering.landmarks))
     counts = np.empty(8, np.int64)
     pictures = crop.unmasked, rendering.image, *(mask.view(np.uint8) for mask in masks)

@@ -26,11 +26,25 @@ from jaxtyping import Bool, Float, Float32, Int32, Int64, UInt8
 
 from inversefacenet.basis_codec import BASIS_PARTS, QuantisedBasis, decode_basis, encode_basis
 from inversefacenet.errors import FaceModelError, ParameterError
+from inversefacenet.model_checks import check_parts
 
 if TYPE_CHECKING:
     from inversefacenet.narrow_basis import NarrowDirections
 
 FORMAT_VERSION: Final = 1
+# What reading an archive raises whose bytes, or whose arrays' shapes, are others than `save` writes.
+_DAMAGED: Final = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    OSError,
+    EOFError,
+    OverflowError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _BASES: Final = ("shape_basis", "expression_basis", "reflectance_basis")
 MOUTH_PART: Final = "mouth"
 
@@ -88,16 +102,14 @@ class MorphableModel:
     _stored: ClassVar[Mapping[str, QuantisedBasis]] = {}
 
     def __post_init__(self) -> None:
-        vertices = self.vertex_count
-        for name in _BASES:
-            if getattr(self, name).shape[0] != 3 * vertices:
-                raise FaceModelError(
-                    f"{name} must have {3 * vertices} rows for {vertices} vertices, "
-                    f"but has {getattr(self, name).shape[0]}."
-                )
-        indexed = (self.triangles, self.landmarks, self.contour_candidates)
-        if any(index.min() < 0 or index.max() >= vertices for index in indexed):
-            raise FaceModelError("The face model names vertices that it does not have.")
+        """Refuse what doesn't fit together: compiled code checks no index.
+
+        Raises:
+            FaceModelError: If it doesn't.
+        """
+        check_parts(self)
+        if MOUTH_PART not in self.part_names:
+            raise FaceModelError(f"The face model has no part '{MOUTH_PART}', the mouth's interior.")
 
     @property
     def vertex_count(self) -> int:
@@ -299,11 +311,11 @@ class MorphableModel:
                         stored[item.name] = QuantisedBasis(basis, *integers)
                     elif item.name != "digest":
                         values[item.name] = archive[item.name]
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            values["name"] = str(values["name"])
+            for name in ("part_names", "unit_names"):
+                values[name] = tuple(str(entry) for entry in values[name])
+        except _DAMAGED as error:
             raise FaceModelError(f"The face model is damaged or incomplete: {error}.") from error
-        values["name"] = str(values["name"])
-        for name in ("part_names", "unit_names"):
-            values[name] = tuple(str(entry) for entry in values[name])
         model = cls(**values, digest=hashlib.sha256(content).hexdigest())
         model.__dict__["_stored"] = stored
         return model

@@ -21,6 +21,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
 from inversefacenet.compilation import compiled, compiled_inline, read_only
+from inversefacenet.errors import ImageError
+from inversefacenet.photo_array import FAR, check_photo
 
 MOST_SAMPLES: Final = 4
 """Of a block usually at most so many pixels a row and a column are read."""
@@ -91,7 +93,12 @@ class GreyBlocks:
             reach: How far to read to each side, in the frame's sides.
             width: About so many blocks the frame's side becomes at most.
             samples: Of a block at most so many pixels a row and a column are read.
+
+        Raises:
+            ImageError: If the photo is no 8-bit RGB array, or the frame lies nowhere near any photo.
         """
+        if not (abs(frame.x) < FAR and abs(frame.y) < FAR and 0 <= frame.side < FAR):
+            raise ImageError("The frame lies nowhere near a photo.")
         block = max(1, round(frame.side / width))
         half = reach * frame.side
         # One block more on each side, for interpolation.
@@ -99,7 +106,7 @@ class GreyBlocks:
         columns = math.ceil((frame.x + half) / block) + 1 - left
         rows = math.ceil((frame.y + half) / block) + 1 - top
         values = np.empty((rows, columns), np.float32)
-        _average(read_only(image), left, top, block, min(block, samples), values)
+        _average(read_only(check_photo(image)), left, top, block, min(block, samples), values)
         return cls(values, left, top, block, frame, reach)
 
     def place(self, frame: Frame) -> tuple[complex, complex]:

@@ -92,12 +92,13 @@ def _weights(points: Any, a: Any, b: Any, c: Any, px: Any, py: Any) -> Any:
     x0, y0, z0 = points[a, 0], points[a, 1], points[a, 2]
     x1, y1, z1 = points[b, 0], points[b, 1], points[b, 2]
     x2, y2, z2 = points[c, 0], points[c, 1], points[c, 2]
-    inverse_area = np.float32(1) / ((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0))
+    # Divided as NumPy does it: a surface that passes through the camera may make either 0, which is no error.
+    inverse_area = np.divide(np.float32(1), (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0))
     dx0, dx1, dx2, dy0, dy1, dy2 = x0 - px, x1 - px, x2 - px, y0 - py, y1 - py, y2 - py
     w0 = (dx1 * dy2 - dx2 * dy1) * inverse_area * z0
     w1 = (dx2 * dy0 - dx0 * dy2) * inverse_area * z1
     w2 = (dx0 * dy1 - dx1 * dy0) * inverse_area * z2
-    depth = np.float32(1) / (w0 + w1 + w2)
+    depth = np.divide(np.float32(1), w0 + w1 + w2)
     return w0 * depth, w1 * depth, w2 * depth
 
 
@@ -163,9 +164,10 @@ def encode_into(linear: Any, levels: Any, steps: Any, out: Any) -> None:
 def _project(vertices: Any, distance: Any, scale: Any, offset_x: Any, offset_y: Any, points: Any) -> None:
     for v in range(vertices.shape[0]):
         depth = distance - vertices[v, 2]
-        points[v, 0] = scale * (vertices[v, 0] / depth) + offset_x
-        points[v, 1] = scale * (-vertices[v, 1] / depth) + offset_y
-        points[v, 2] = np.float32(1) / depth
+        # Divided as NumPy does it: a vertex may lie at the camera's own depth.
+        points[v, 0] = scale * np.divide(vertices[v, 0], depth) + offset_x
+        points[v, 1] = scale * np.divide(-vertices[v, 1], depth) + offset_y
+        points[v, 2] = np.divide(np.float32(1), depth)
 
 
 @compiled_fused

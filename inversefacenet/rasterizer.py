@@ -17,7 +17,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
-from inversefacenet.face_kernels import vertex_normals
+from inversefacenet.errors import FaceModelError
+from inversefacenet.face_kernels import checked_triangles, vertex_normals
 from inversefacenet.pixel_kernels import LANES, fill, interpolate_into, weigh
 
 __all__ = ["Fragments", "SeenTriangles", "empty_rows", "interpolate", "rasterize", "vertex_normals"]
@@ -90,10 +91,13 @@ def rasterize(
         triangles: Vertex indices.
         height: Rows of the picture.
         width: Columns of the picture.
+
+    Raises:
+        FaceModelError: If triangles name points that there aren't.
     """
-    triangle, inverse_depth = empty_rows(height, width)
     points = np.ascontiguousarray(points, np.float32)
-    triangles = np.ascontiguousarray(triangles, np.int32)
+    triangles = checked_triangles(triangles, len(points))
+    triangle, inverse_depth = empty_rows(height, width)
     fill(points, triangles, width, triangle, inverse_depth)
     return SeenTriangles(
         np.ascontiguousarray(triangle[:, :width]),
@@ -116,13 +120,20 @@ def interpolate(
     triangles: Int32[np.ndarray, "triangles 3"],
     attributes: Float32[np.ndarray, "vertices channels"],
 ) -> Float32[np.ndarray, "height width channels"]:
-    """Interpolate vertex attributes over the picture, 0 where no triangle is seen."""
+    """Interpolate vertex attributes over the picture, 0 where no triangle is seen.
+
+    Raises:
+        FaceModelError: If triangles name vertices, or pixels triangles, that there aren't.
+    """
     height, width = fragments.triangle.shape
+    triangles = checked_triangles(triangles, len(attributes))
+    if fragments.triangle.max(initial=-1) >= len(triangles):
+        raise FaceModelError("The picture sees triangles that the mesh does not have.")
     picture = np.zeros((height, width, attributes.shape[1]), np.float32)
     interpolate_into(
         fragments.triangle,
         fragments.barycentric,
-        np.ascontiguousarray(triangles, np.int32),
+        triangles,
         np.ascontiguousarray(attributes, np.float32),
         picture,
     )

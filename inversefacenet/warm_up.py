@@ -10,6 +10,7 @@ used: it is compiled again.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -107,8 +108,12 @@ def _functions() -> Iterator[tuple[str, Any]]:
                 yield f"{name}.{value.__name__}", value
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command; the last line holds name=value pairs."""
+    argparse.ArgumentParser(
+        prog="python -m inversefacenet.warm_up",
+        description="Compile ahead what the first photo would wait for, and keep it on the disk.",
+    ).parse_args(arguments)
     from inversefacenet.reconstruction import Reconstructor
 
     started = time.perf_counter()

@@ -87,8 +87,9 @@ def _compose(picture: Any, field: Any, scale: Any, smooth: Any, decode: Any, enc
                     out[row, column, c] = picture[row, column, c]
                 continue
             if not still:
-                sx = min(max(column + f[0], zero), np.float32(width - 1))
-                sy = min(max(row + f[1], zero), np.float32(height - 1))
+                # Zero comes first: `max` then takes it in place of NaN, which would become an index.
+                sx = min(max(zero, column + f[0]), np.float32(width - 1))
+                sy = min(max(zero, row + f[1]), np.float32(height - 1))
                 bj, bi = int(sx), int(sy)
                 tx, ty = sx - np.float32(bj), sy - np.float32(bi)
                 if smooth:
@@ -125,7 +126,7 @@ def _compose(picture: Any, field: Any, scale: Any, smooth: Any, decode: Any, enc
                     room = max(one - shoulder, np.float32(1e-4))
                     bright = shoulder + room * (one - np.exp(-(bright - shoulder) / room))
                 bright = (one - f[5]) * bright + f[5] * min(f[6 + c], one)
-                level = min(max(bright, zero), one) * top_level + half
+                level = min(max(zero, bright), one) * top_level + half  # zero first, as above
                 out[row, column, c] = encode[int(level)]
 
 

@@ -28,13 +28,15 @@ def skin_likeness(
     core: Bool[np.ndarray, "height width"],
     neck: Float32[np.ndarray, "height width"] | float = 0.0,
 ) -> Float32[np.ndarray, "height width"]:
-    """Return how much each pixel's hue is that of the face's own skin, 0 to 1.
+    """Return how much each pixel's hue is that of the face's own skin, 0 to 1; 0 where the face has no pixel.
 
     Args:
         picture: The photo, sRGB in [0, 1].
         core: Pixels of the face.
         neck: Where a neck is, 0 to 1 (`neck_place`): there hues may differ more, as in shadows.
     """
+    if not core.any():
+        return np.zeros(core.shape, np.float32)
     total = np.maximum(picture.sum(axis=2), np.float32(0.1))
     hue = picture[..., :2] / total[..., None]
     middle = np.median(hue[core], axis=0)

@@ -155,7 +155,7 @@ def test_files_of_other_formats_are_refused(tmp_path):
 
 def test_models_that_contradict_themselves_are_refused(synthetic_model):
     bases = {name: getattr(synthetic_model, name)[:30] for name in BASES}
-    with pytest.raises(FaceModelError, match="rows"):
+    with pytest.raises(FaceModelError, match="must have shape"):
         replace(synthetic_model, **bases)
     landmarks = synthetic_model.landmarks.copy()
     landmarks[5] = synthetic_model.vertex_count

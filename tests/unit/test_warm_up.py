@@ -72,7 +72,7 @@ def test_code_is_kept_for_this_processor_alone(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_it_did_and_where(capsys: pytest.CaptureFixture[str]) -> None:
-    assert warm_up.main() == 0
+    assert warm_up.main([]) == 0
     line = capsys.readouterr().out
     assert re.fullmatch(r"seconds=[\d.]+ functions=\d+ compiled=\d+ cache=.+\n", line)
     assert int(line.split()[1].partition("=")[2]) > 10
