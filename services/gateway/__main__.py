@@ -38,7 +38,7 @@ def main() -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     parser = argparse.ArgumentParser(
         prog="python -m services.gateway",
-        description="Serve face reconstruction over HTTP. Settings are environment variables:",
+        description="Serve face reconstruction over HTTP and gRPC. Settings are environment variables:",
         epilog=settings_table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -148,10 +148,13 @@ def _listen(host: str, port: int, setting: str = "PORT") -> socket.socket:
 
 
 def _explain(error: ValidationError) -> str:
-    return " ".join(
-        f"{PREFIX}{'_'.join(str(part) for part in entry['loc']).upper()}: {entry['msg']}."
-        for entry in error.errors(include_url=False)
-    )
+    problems = []
+    for entry in error.errors(include_url=False):
+        # One that several settings together have has no place, and names them itself.
+        name = "_".join(str(part) for part in entry["loc"]).upper()
+        message = entry["msg"].removeprefix("Value error, ").rstrip(".")
+        problems.append(f"{PREFIX}{name}: {message}." if name else f"{message}.")
+    return " ".join(problems)
 
 
 def _fail(message: str) -> int:

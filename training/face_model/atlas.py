@@ -243,7 +243,7 @@ def _mean_value_weights(
 
 def main() -> None:
     """Build the atlas and save it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.face_model.atlas", description=__doc__)
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT)
     output: Path = parser.parse_args().output
     atlas = build_atlas()

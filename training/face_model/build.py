@@ -92,7 +92,7 @@ def build_face_model(
 
 def main() -> None:
     """Build the model, save it and write its card beside it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.face_model.build", description=__doc__)
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -75,7 +75,7 @@ def portrait(model: MorphableModel, face: Parameters, size: int = TILE) -> UInt8
 
 def main() -> None:
     """Render the picture for the documentation."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.face_model.contact_sheet", description=__doc__)
     parser.add_argument("--model", type=Path, help="a face model other than the default one")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT)
     parser.add_argument("--seed", type=int, default=0)
