@@ -121,6 +121,12 @@ def shrink(source: Path, target: Path) -> None:
         small.save(target, optimize=True)
 
 
+def draw_demo(path: Path) -> None:
+    """Draw what `make run` shows: the network's own answer to the example photo."""
+    (face,) = Reconstructor().reconstruct(load_photo(ROOT / "examples/astronaut.png"))
+    Image.fromarray(comparison_strip(face, 320)).save(path, optimize=True)
+
+
 def draw_refinement(path: Path) -> None:
     """Draw the network's answer, and under it the same after ten steps of the optimiser."""
     reconstructor = Reconstructor()
@@ -256,6 +262,7 @@ def _arrows(axis: Axes, model: MorphableModel, angles: Float[np.ndarray, "3"]) -
 
 FIGURES: dict[str, Callable[[Path], None]] = {
     "axes.png": draw_axes,
+    "demo.png": draw_demo,
     "editing.jpg": draw_editing,
     "refine.jpg": draw_refinement,
     "texture.png": draw_texture,
