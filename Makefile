@@ -100,7 +100,7 @@ evaluate: .venv/.run ## Measure on PHOTOS=folder, with intervals; ARGS="--fits F
 	@test -n "$(PHOTOS)" || { echo "error: name a folder of photos: make evaluate PHOTOS=folder" >&2; exit 2; }
 	@OPENBLAS_NUM_THREADS=1 $(BIN) -m training.evaluate photos --photos "$(PHOTOS)" $(ARGS)
 
-bench: .venv/.dev ## Time all stages beside their floors and the last committed result; ARGS=--quick
+bench: .venv/.dev ## Time all stages beside their floors and the committed results; ARGS=--quick
 	@$(BIN) -m benchmarks $(ARGS)
 
 bench-batch: .venv/.dev ## Time many photos by one process and by all cores; what a million costs

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mediapipe-python", type=Path, help="a Python in which MediaPipe 0.10 is installed")
     parser.add_argument("--baseline", type=Path, default=COMMITTED, help="results to compare with")
     parser.add_argument("--save-baseline", action="store_true", help="write that file anew")
+    parser.add_argument("--add-to-baseline", action="store_true", help="add this run to those in that file")
     parser.add_argument("--output-dir", type=Path, default=Path("out", "bench"))
     values = parser.parse_args(arguments)
     rounds = values.rounds if values.rounds is not None else 7 if values.quick else 15
@@ -70,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         mediapipe=values.mediapipe_python,
         baseline=values.baseline,
         save_baseline=values.save_baseline,
+        add_to_baseline=values.add_to_baseline,
         output=values.output_dir,
     )
     try:

@@ -1,14 +1,17 @@
-"""A run's ratios beside those of the last committed run: what has become worse by more than noise.
+"""A run's ratios beside those of the committed runs: what has become worse by more than noise.
 
 Only ratios within a run are compared, a stage over its floor for instance, so that a run on another machine
 can be, too. A change counts when it is larger than `LEAST` and than the two runs' spreads together; on
-another kind of machine twice that much is needed.
+another kind of machine twice that much is needed. A run that is a stranger to its neighbours has a spread
+that none of its rounds shows, so the committed file may hold several: their medians are compared with, and
+what they differ by is noise, too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -95,28 +98,59 @@ def compare(now: Mapping[str, Ratio], then: Mapping[str, Ratio], *, same: bool) 
     return sorted(changes, key=lambda change: change.worse - change.noise, reverse=True)
 
 
-def write(path: Path, machine: Mapping[str, Any], ratios: Mapping[str, Ratio]) -> None:
-    """Write a run's ratios, to be compared with."""
+def write(path: Path, machine: Mapping[str, Any], ratios: Mapping[str, Ratio], *, add: bool = False) -> None:
+    """Write a run's ratios, to be compared with.
+
+    Args:
+        path: The file.
+        machine: What the run ran on.
+        ratios: What it found.
+        add: Keep the runs that are there.
+
+    Raises:
+        InputError: If runs are to be kept which aren't of this kind of machine, or are none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    rounded = {
-        name: Ratio(round(ratio.value, 4), round(ratio.spread, 4), ratio.higher_is_better)
-        for name, ratio in ratios.items()
-    }
-    content = {
-        "machine": dict(machine),
-        "ratios": {name: asdict(ratio) for name, ratio in rounded.items()},
-    }
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    runs: list[Mapping[str, Ratio]] = []
+    if add and path.exists():
+        before, runs = _runs(path)
+        if not same_machine(before, machine):
+            raise InputError(f"{path} holds runs of another kind of machine: write it anew.")
+    runs = [*runs, ratios]
+    rounded = [
+        {
+            name: asdict(Ratio(round(ratio.value, 4), round(ratio.spread, 4), ratio.higher_is_better))
+            for name, ratio in run.items()
+        }
+        for run in runs
+    ]
+    path.write_text(json.dumps({"machine": dict(machine), "runs": rounded}, indent=1) + "\n")
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
-    """Return the machine and the ratios of a file that `write` wrote.
+    """Return the machine and the ratios of a file that `write` wrote: medians of its runs.
 
     Raises:
         InputError: If it isn't one.
     """
+    machine, runs = _runs(path)
+    names = dict.fromkeys(name for run in runs for name in run)
+    return machine, {name: _together([run[name] for run in runs if name in run]) for name in names}
+
+
+def _together(ratios: Sequence[Ratio]) -> Ratio:
+    """Return what several runs found as one: their median, and their spread or that between them."""
+    values = [ratio.value for ratio in ratios]
+    middle = statistics.median(values)
+    between = (max(values) - min(values)) / middle if middle else 0.0
+    within = statistics.median(ratio.spread for ratio in ratios)
+    return Ratio(middle, max(within, between), ratios[0].higher_is_better)
+
+
+def _runs(path: Path) -> tuple[dict[str, Any], list[Mapping[str, Ratio]]]:
     try:
         content = json.loads(path.read_text())
-        return content["machine"], {name: Ratio(**entry) for name, entry in content["ratios"].items()}
+        runs = [{name: Ratio(**entry) for name, entry in run.items()} for run in content["runs"]]
+        return content["machine"], [*runs]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} holds no results of a benchmark: {error}") from error

@@ -56,6 +56,7 @@ class Options:
         mediapipe: A Python in which MediaPipe is installed, if not this one.
         baseline: Results to compare with, where the file is there.
         save_baseline: Whether to write that file instead.
+        add_to_baseline: Whether to add this run to it instead.
         output: Folder of results.json, table.md and plot.png.
     """
 
@@ -75,6 +76,7 @@ class Options:
     mediapipe: Path | None
     baseline: Path
     save_baseline: bool
+    add_to_baseline: bool
     output: Path
 
 
@@ -204,8 +206,8 @@ class Bench:
     def _compare(self) -> None:
         path, ratios = self._options.baseline, ratios_of(self.results)
         print()
-        if self._options.save_baseline:
-            baseline.write(path, self.results.machine, ratios)
+        if self._options.save_baseline or self._options.add_to_baseline:
+            baseline.write(path, self.results.machine, ratios, add=self._options.add_to_baseline)
             print(f"written to be compared with: {path.name}")
         elif path.is_file():
             machine, then = baseline.read(path)
@@ -214,12 +216,12 @@ class Bench:
             where = (
                 "the same kind of machine" if same else f"another: {machine['cpu']}, {machine['cores']} cores"
             )
-            print(f"Beside the last committed run, on {where}:")
+            print(f"Beside the committed runs, on {where}:")
             for change in changes:
                 print(change.line())
             worse = [change.name for change in changes if change.regression]
             if worse:
-                print(f"WARNING: worse than the last committed run beyond noise: {', '.join(worse)}")
+                print(f"WARNING: worse than the committed runs beyond noise: {', '.join(worse)}")
 
 
 def run(options: Options) -> str:

@@ -245,7 +245,7 @@ def _changes(changes: Sequence[Change]) -> list[str]:
         for change in changes
     ]
     header = ("ratio", "now", "then", "worse by", "noise")
-    return ["## Beside the last committed run", _table(header, rows)]
+    return ["## Beside the committed runs", _table(header, rows)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -68,7 +68,28 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read(path) == (MACHINE, ratios)
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"machine": {}, "ratios": {"a": 1}}', "[1]"])
+def test_several_runs_are_their_median_and_what_they_differ_by_is_noise(tmp_path: Path) -> None:
+    path = tmp_path / "then.json"
+    for value in (1.0, 1.3, 1.1):
+        write(path, MACHINE, {"stage": Ratio(value, 0.02)}, add=True)
+    _, then = read(path)
+    assert then["stage"].value == 1.1
+    assert then["stage"].spread == pytest.approx(0.3 / 1.1)
+    assert not one(Ratio(1.35, 0.02), then["stage"]).regression
+    assert one(Ratio(1.5, 0.02), then["stage"]).regression
+    write(path, MACHINE, {"stage": Ratio(2.0, 0.02)})
+    assert read(path)[1] == {"stage": Ratio(2.0, 0.02)}
+
+
+def test_runs_of_other_machines_are_not_added(tmp_path: Path) -> None:
+    path = tmp_path / "then.json"
+    write(path, MACHINE, {"stage": Ratio(1.0)}, add=True)
+    with pytest.raises(InputError, match="another kind of machine"):
+        write(path, {**MACHINE, "cores": 64}, {"stage": Ratio(1.0)}, add=True)
+    assert read(path)[0] == MACHINE
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"machine": {}, "runs": [{"a": 1}]}', "[1]"])
 def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "then.json"
     path.write_text(content)
